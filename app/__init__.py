@@ -1,0 +1,1 @@
+"""The faces of Fleetcast: the command line and its reports."""

@@ -1,0 +1,133 @@
+"""The `fleetcast` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardware_models.errors import FleetcastError
+
+INTERRUPTED = 130
+USER_ERROR = 2
+
+
+class FleetcastCommand(click.Command):
+    """Turns the user's mistakes into one sentence on standard error and exit code 2, an interrupt into 130."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except FleetcastError as error:
+            click.echo(f"fleetcast: {error}", err=True)
+            context.exit(USER_ERROR)
+        except KeyboardInterrupt:
+            click.echo("fleetcast: interrupted; nothing was written", err=True)
+            context.exit(INTERRUPTED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fleetcast")
+def cli() -> None:
+    """Forecast what an AI cluster will do before you buy, cable or re-configure it."""
+
+
+def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Register a function as a Fleetcast command."""
+
+    def register(function: Callable[..., None]) -> click.Command:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> None:
+            function(*args, **kwargs)
+
+        return cli.command(name, cls=FleetcastCommand)(call)
+
+    return register
+
+
+@command("run")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. serving.max_num_seqs=64.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the run's frames, summary and report to this folder.")
+@click.option("--exact", is_flag=True, help="One event an iteration, instead of one a run of equal iterations.")
+@click.option("--trace-out", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev (.json or .json.gz).")
+@click.option("--vllm-json", type=click.Path(path_type=Path), help="Write the result in the shape of `vllm bench serve`.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output, and nothing else.")
+def run_command(
+    scenario: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    exact: bool,
+    trace_out: Path | None,
+    vllm_json: Path | None,
+    as_json: bool,
+) -> None:
+    """Simulate SCENARIO (a TOML file) and report what came of it."""
+    from app.console import print_report
+    from sim.result import check_run_folder
+    from sim.run import run
+    from sim.scenario_file import load_scenario
+
+    loaded = load_scenario(scenario, overrides)
+    if out is not None:
+        check_run_folder(out)
+    for path in (trace_out, vllm_json):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise FleetcastError(f"{path}: cannot be written; give a file in a folder that exists")
+    result = run(loaded, exact=exact)
+    if out is not None:
+        from app.html_report import html_report
+
+        result.write(out, {"report.html": html_report(result)})
+    if trace_out is not None:
+        from sim.trace_export import write_chrome_trace
+
+        write_chrome_trace(result, trace_out)
+    if vllm_json is not None:
+        import json
+
+        from sim.vllm_bench import vllm_bench_json
+
+        vllm_json.write_text(json.dumps(vllm_bench_json(result, detailed=True)) + "\n")
+    if as_json:
+        click.echo(result.summary_json())
+    else:
+        print_report(result, out)
+
+
+@command("compare")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+def compare_command(runs: tuple[Path, ...]) -> None:
+    """Show how run folders differ from the first one, and why."""
+    from app.compare import print_comparison
+
+    print_comparison(runs)
+
+
+@command("catalog")
+@click.argument("kind", required=False)
+@click.argument("name", required=False)
+def catalog_command(kind: str | None, name: str | None) -> None:
+    """List what Fleetcast knows of a KIND (gpus, nodes, models, traces, policies, ...), or one entry with its sources."""
+    from app.catalog_view import print_catalog
+
+    print_catalog(kind, name)
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(USER_ERROR)
+    except click.Abort:
+        click.echo("fleetcast: interrupted; nothing was written", err=True)
+        sys.exit(INTERRUPTED)
+    if isinstance(code, int):
+        sys.exit(code)

@@ -1,0 +1,95 @@
+"""The report on a terminal: what was asked, the answer, the reason, what to edit next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sim.metrics import METRICS
+from sim.result import Result
+
+HEADLINE = (
+    "request_throughput",
+    "output_throughput",
+    "request_goodput_per_s",
+    "goodput_fraction",
+    "mfu",
+    "mbu",
+    "usd_per_million_output_tokens",
+    "kv_peak_fraction",
+    "preemptions",
+)
+LATENCIES = (("ttft_s", "TTFT"), ("tbt_s", "TBT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"), ("queue_s", "queueing"))
+STATISTICS = ("mean", "p50", "p90", "p99", "max")
+
+
+def print_report(result: Result, out: Path | None) -> None:
+    """Print a finished run to standard output."""
+    for line in report_lines(result, out):
+        click.echo(line)
+
+
+def report_lines(result: Result, out: Path | None) -> list[str]:
+    """The report, line by line."""
+    summary, scenario = result.summary, result.scenario
+    deployment = result.run.deployment
+    serving = scenario.serving
+    lines = [
+        "",
+        click.style(f"{scenario.name}", bold=True),
+        f"  {deployment.architecture.name} ({scenario.model.weight_dtype}) on {scenario.cluster.nodes} x {deployment.node.name}:"
+        f" {serving.replicas} replica(s) of TP{serving.tensor_parallel_size} PP{serving.pipeline_parallel_size},"
+        f" {serving.scheduler.name}, engine {serving.engine}",
+        f"  {summary['requests']:,} requests from {result.run.requests.requests.source}, {summary['duration_s']:,.1f} s simulated,"
+        f" seed {summary['seed']}",
+        "",
+        *_verdict(summary),
+        "",
+        f"  {'latency, ms':<12}" + "".join(f"{name:>11}" for name in STATISTICS),
+    ]
+    for key, name in LATENCIES:
+        lines.append(f"  {name:<12}" + "".join(f"{_ms(summary[key][stat]):>11}" for stat in STATISTICS))
+    lines.append("")
+    lines += [f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}" for key in HEADLINE]
+    lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
+    lines += [f"  note: {note}" for note in summary["notes"]]
+    lines.append(f"  grade of the hardware's times: {summary['grade']}")
+    lines += ["", f"  {_next_step(result, out)}", ""]
+    return lines
+
+
+def _verdict(summary: dict[str, Any]) -> list[str]:
+    slo = summary["slo"]
+    limits = {key: value for key, value in slo.items() if isinstance(value, dict)}
+    if not limits:
+        return ["  no [slo] given: goodput counts every finished request"]
+    lines = []
+    for key, value in limits.items():
+        reached = f"{value['reached'] * 1e3:,.0f} ms" if value["reached"] is not None else "never (requests were rejected)"
+        mark = click.style("met", fg="green") if value["met"] else click.style("missed", fg="red")
+        name = {"tbt_s": "longest TBT"}.get(key, key.removesuffix("_s").upper())
+        lines.append(f"  SLO p{slo['percentile']:g} {name} <= {value['limit'] * 1e3:,.0f} ms: {mark}, {reached}")
+    return lines
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:,.1f}"
+
+
+def _shares(bound_by: dict[str, float | None]) -> str:
+    parts = [
+        f"{name.removesuffix('_fraction').replace('_', ' ')} {share:.0%}"
+        for name, share in bound_by.items()
+        if share is not None
+    ]
+    return "time bound by: " + ", ".join(parts)
+
+
+def _next_step(result: Result, out: Path | None) -> str:
+    if out is not None:
+        return f"written to {out}: open report.html; try --set serving.max_num_batched_tokens=1024"
+    name = result.scenario.serving.scheduler.name
+    other = "prefill_first" if name == "chunked_prefill" else "chunked_prefill"
+    return f"try --set serving.scheduler.name={other}, or --out DIR for frames and a report with pictures"

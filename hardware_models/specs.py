@@ -1,0 +1,197 @@
+"""What a data sheet says about a device: one frozen model a kind, each number with its source.
+
+Units are SI and stand in the names (`_bytes`, `_bytes_per_s`, `_hz`, `_s`, `_w`, `_flop_per_s`); counts are bare.
+Bandwidths of links and cards are per direction, never the sum of both.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hardware_models.dtypes import BYTES_PER_ELEMENT
+from hardware_models.errors import UnknownNameError
+
+Grade: TypeAlias = Literal["measured", "quoted", "assumed"]
+Architecture: TypeAlias = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3"]
+
+# The lower bounds catch a wrong unit: no device of a cluster has less than a million bytes, or bytes a second.
+Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
+CountFromZero: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
+Bytes: TypeAlias = Annotated[int, Field(ge=1_000_000)]
+Rate: TypeAlias = Annotated[float, Field(ge=1e6, allow_inf_nan=False, strict=True)]
+Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict=True)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
+
+
+class Provenance(BaseModel):
+    """Where a number comes from, and how far to trust it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grade: Grade  # measured: on the device; quoted: by its maker or a paper; assumed: guessed or derived
+    text: Annotated[str, Field(min_length=1)]
+
+
+NO_SOURCE = Provenance(grade="assumed", text="no source given")
+
+
+class Spec(BaseModel):
+    """A named entry of the catalog; `source` maps "default", a key, or "table.key" to a Provenance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1)]
+    source: dict[str, Provenance] = Field(default_factory=lambda: {"default": NO_SOURCE})
+
+    def __hash__(self) -> int:
+        """By name, since tables inside have no hash; equal specs have equal names."""
+        return hash((type(self), self.name))
+
+    def source_of(self, key: str) -> Provenance:
+        """The source of a field, or of one entry of a table field: source_of("peak_flop_per_s.fp8")."""
+        head = key.partition(".")[0]
+        if head not in type(self).model_fields:
+            raise UnknownNameError(f"source of {self.name}", key, type(self).model_fields)
+        return self.source.get(key) or self.source.get(head) or self.source["default"]
+
+    @model_validator(mode="after")
+    def _sources_name_fields(self) -> Self:
+        if "default" not in self.source:
+            raise ValueError("source needs a 'default' entry")
+        for key in self.source:
+            head, _, entry = key.partition(".")
+            table = getattr(self, head, None)
+            known = head in type(self).model_fields or head == "default"
+            if not known or (entry and not (isinstance(table, dict) and entry in table)):
+                raise ValueError(f"source names '{key}', which is no key of this file")
+        return self
+
+
+class GpuSpec(Spec):
+    """One device as the driver lists it: an MI250X is two of them, one a die (GCD).
+
+    `peak_flop_per_s` maps a dtype to its dense rate: matrix units, accumulating in fp32 (int32 for int8), for all
+    but fp32, which is the vector rate. A dtype the hardware lacks has no entry.
+    """
+
+    vendor: Literal["nvidia", "amd"]
+    architecture: Architecture
+    efficiency_class: str  # a file of hardware_models/efficiencies/
+    memory_bytes: Bytes  # total as the driver reports it, less than the marketing figure in GiB
+    memory_type: str
+    memory_bandwidth_bytes_per_s: Rate  # data-sheet peak
+    l2_bytes: Bytes  # the last cache before memory: L2, or AMD's Infinity Cache
+    sm_count: Count  # streaming multiprocessors, or compute units (CUs) on AMD
+    boost_clock_hz: Rate  # highest clock the driver grants the SMs
+    matrix_clock_hz: Rate | None = None  # the clock the matrix rates are quoted at, where lower than boost
+    tdp_w: Positive  # default power limit of this device
+    idle_w: Positive | None = None  # no process on the device
+    pcie: str  # link to the host: PCIe or C2C
+    scale_up: str | None = None  # NVLink or xGMI link of its usual node; None: it has no such port
+    peak_flop_per_s: dict[str, Rate]
+
+    @field_validator("peak_flop_per_s")
+    @classmethod
+    def _known_dtypes(cls, peaks: dict[str, float]) -> dict[str, float]:
+        if "fp32" not in peaks:
+            raise ValueError("needs an 'fp32' entry, the vector rate")
+        unknown = sorted(set(peaks) - set(BYTES_PER_ELEMENT))
+        if unknown:
+            raise ValueError(f"unknown dtype '{unknown[0]}'; known: {', '.join(BYTES_PER_ELEMENT)}")
+        return peaks
+
+
+class CpuSpec(Spec):
+    """One socket."""
+
+    cores: Count
+    base_clock_hz: Rate
+    boost_clock_hz: Rate  # one core alone
+    memory_channels: Count
+    memory_bandwidth_bytes_per_s: Rate  # channels x transfer rate x bytes a transfer
+    tdp_w: Positive
+    idle_w: Positive | None = None
+    pcie: str  # fastest PCIe link it offers a card
+    fp32_flop_per_s: Rate  # vector units at the base clock, all cores
+
+
+class SsdSpec(Spec):
+    """One drive, empty of queue effects: latencies are of one 4 KiB request, IOPS at a deep queue."""
+
+    capacity_bytes: Bytes
+    sequential_read_bytes_per_s: Rate
+    sequential_write_bytes_per_s: Rate
+    sustained_write_bytes_per_s: Rate | None = None  # once a write cache is full; None: the same for ever
+    random_read_iops: Positive  # 4 KiB
+    random_write_iops: Positive  # 4 KiB
+    read_latency_s: Seconds
+    write_latency_s: Seconds
+    active_w: Positive
+    idle_w: Positive
+
+
+class NicSpec(Spec):
+    """One network card, all its ports together."""
+
+    kind: Literal["infiniband", "ethernet", "efa", "slingshot"]
+    bandwidth_bytes_per_s: Rate  # per direction
+    latency_s: Seconds  # one way, small message, card to card without a switch
+    link: str  # the link one port plugs into
+
+
+class LinkSpec(Spec):
+    """A kind of link. For switch, pairs and mesh the bandwidth is a device's total to all its peers."""
+
+    kind: Literal["nvlink", "xgmi", "pcie", "c2c", "infiniband", "ethernet"]
+    bandwidth_bytes_per_s: Rate  # per direction and device, before protocol overhead
+    latency_s: Seconds  # one way, small message
+    topology: Literal["switch", "pairs", "mesh", "host"]
+    in_switch_reduction: bool = False  # the switch adds up all-reduces itself (SHARP)
+
+
+class NodeSpec(Spec):
+    """One server: the unit a cluster is bought in."""
+
+    gpu: str
+    gpus: Count
+    cpu: str
+    cpu_sockets: Count
+    dram_bytes: Bytes
+    scale_up: str | None = None  # None: the GPUs talk over `pcie`
+    scale_up_group: Count  # GPUs that reach each other over scale_up; may span nodes (72 in an NVL72)
+    pcie: str  # link of each GPU to the host: PCIe or C2C
+    nic: str
+    nics: CountFromZero
+    ssd: str
+    ssds: CountFromZero
+    max_power_w: Positive | None = None  # the maker's limit for the whole node
+
+    @model_validator(mode="after")
+    def _groups_tile_the_node(self) -> Self:
+        small, large = sorted((self.gpus, self.scale_up_group))
+        if large % small:
+            raise ValueError(f"scale_up_group {self.scale_up_group} and gpus {self.gpus} do not divide")
+        if self.scale_up is None and self.scale_up_group != 1:
+            raise ValueError("scale_up_group must be 1 where scale_up is absent")
+        return self
+
+
+class ClusterSpec(Spec):
+    """Equal nodes on one network."""
+
+    node: str
+    nodes: Count
+    network: str  # the link each NIC plugs into
+    nodes_per_leaf: Count  # nodes under one leaf switch (or under one set of rail switches)
+    rail_optimised: bool = False  # NIC i of every node meets on leaf i: same-index GPUs are one hop apart
+    oversubscription: Annotated[float, Field(ge=1.0)]  # leaf downlink over uplink bandwidth
+
+
+class PriceTable(Spec):
+    """List prices of one day, by GPU; a GPU-hour includes its share of the server."""
+
+    date: datetime.date
+    usd_per_gpu_h: dict[str, Positive]

@@ -1,0 +1,71 @@
+"""Stall-free batching under a token budget: Sarathi-Serve (Agrawal et al., OSDI 2024), and vLLM v1's scheduler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.serving.scheduler import BatchScheduler, latest_victims
+from policies.serving.view import UNLIMITED, Batch, StepView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkedPrefill(BatchScheduler):
+    """One token for every running sequence, then the rest of a started prompt, then new prompts, up to max_num_batched_tokens.
+
+    A prompt's KV blocks are taken when its first chunk is scheduled. When a running sequence finds no block, the latest
+    sequences are preempted by recomputation, and nobody is admitted in that step.
+    """
+
+    watermark_fraction: float = 0.01  # of all blocks, kept free on admission
+
+    preemption: ClassVar[str] = "recompute"
+    chunks_prompts: ClassVar[bool] = True
+
+    def next_batch(self, view: StepView) -> Batch | None:
+        """Decodes, started prompt, new prompts, in that order."""
+        running = view.num_running
+        free = view.free_blocks - view.decode_blocks_needed
+        if free < 0:
+            return Batch(decode=True, preempt=latest_victims(view, self.policy))
+        partial = view.partial
+        if partial is None and not view.waiting:
+            return Batch(decode=True, repeats=UNLIMITED) if running else None
+        budget = self.max_num_batched_tokens - running
+        batch = Batch(decode=running > 0)
+        if partial is not None and budget > 0:
+            tokens = min(budget, partial.to_prefill - partial.prefilled)
+            batch.chunks.append((partial, tokens))
+            budget -= tokens
+        if budget > 0 and view.waiting:
+            self._admit(view, batch, free, budget)
+        if not batch.chunks:
+            batch.repeats = UNLIMITED
+        elif len(batch.chunks) == 1:
+            sequence, tokens = batch.chunks[0]
+            if tokens + running == self.max_num_batched_tokens:  # the whole budget: it may repeat, whole chunk by whole chunk
+                batch.repeats = (sequence.to_prefill - sequence.prefilled) // tokens
+        return batch if batch.decode or batch.chunks else None
+
+    def _admit(self, view: StepView, batch: Batch, free: int, budget: int) -> None:
+        if view.num_running or batch.chunks:
+            free -= int(self.watermark_fraction * view.total_blocks)
+        seats = self.max_num_seqs - view.num_running - len(batch.chunks)
+        for sequence in view.waiting:
+            if not budget or not seats:
+                break
+            free -= self.blocks_at_admission(sequence, view.block_size)
+            if free < 0:
+                batch.waits_for_kv = True
+                break
+            tokens = min(budget, sequence.to_prefill)
+            batch.chunks.append((sequence, tokens))
+            batch.admit += 1
+            budget -= tokens
+            seats -= 1
+
+    def newcomer_could_join(self, view: StepView, batch: Batch) -> bool:
+        """Only if the budget is not spent on a started prompt."""
+        if batch.chunks and batch.repeats > 1:
+            return False
+        return BatchScheduler.newcomer_could_join(self, view, batch)

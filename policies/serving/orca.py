@@ -1,0 +1,44 @@
+"""Orca's iteration-level batching with selective batching and reserved memory (Yu et al., OSDI 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policies.serving.reservation import RESERVATIONS, ReservationName
+from policies.serving.scheduler import BatchScheduler
+from policies.serving.view import UNLIMITED, Batch, Sequence, StepView, blocks_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orca(BatchScheduler):
+    """Every iteration holds all running sequences and the whole prompts of newcomers, first come first served.
+
+    Memory for a sequence's full length is set aside when it joins (`reservation`: max, pow2 or oracle), so nobody is preempted.
+    """
+
+    reservation: ReservationName = "max"
+
+    grows_by_block: ClassVar[bool] = False
+
+    def next_batch(self, view: StepView) -> Batch | None:
+        """Running sequences, and newcomers while slots and reservations last."""
+        batch = Batch(decode=view.num_running > 0)
+        free, seats = view.free_blocks, self.max_num_seqs - view.num_running
+        if seats > 0:
+            for sequence in view.waiting:
+                free -= self.blocks_at_admission(sequence, view.block_size)
+                if free < 0:
+                    batch.waits_for_kv = True
+                    break
+                batch.chunks.append((sequence, sequence.to_prefill))
+                batch.admit += 1
+                if batch.admit == seats:
+                    break
+        if not batch.chunks:
+            batch.repeats = UNLIMITED
+        return batch if batch.decode or batch.chunks else None
+
+    def blocks_at_admission(self, sequence: Sequence, block_size: int) -> int:
+        """The whole reservation."""
+        return blocks_for(RESERVATIONS[self.reservation](sequence, self.max_model_len), block_size)

@@ -1,0 +1,74 @@
+"""Paged batching that puts prompts first: vLLM's v0 scheduler (Kwon et al., SOSP 2023; vLLM 0.2.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from policies.serving.scheduler import BatchScheduler, latest_victims
+from policies.serving.view import UNLIMITED, Batch, StepView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillFirst(BatchScheduler):
+    """If any waiting prompt fits, run a prompt-only iteration; otherwise one token for every running sequence.
+
+    When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host memory, while
+    room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt longer than
+    max_num_batched_tokens runs alone.
+    """
+
+    preemption_mode: Literal["recompute", "swap"] = "recompute"
+    watermark_fraction: float = 0.01  # of all blocks, kept free on admission (vLLM 0.2.6)
+
+    def next_batch(self, view: StepView) -> Batch | None:
+        """Prompts, else swapped sequences back, else decode (preempting the latest where memory is short)."""
+        batch = Batch()
+        if view.waiting and not view.swapped:
+            self._admit(view, batch)
+            if batch.chunks:
+                return batch
+        batch.decode = view.num_running > 0
+        if view.decode_blocks_needed > view.free_blocks:
+            batch.preempt = latest_victims(view, self.policy)
+        elif view.swapped:
+            batch.resume = self._resume(view)
+            batch.waits_for_kv = not batch.resume
+        if batch.decode or batch.resume:
+            batch.decode = True
+            batch.repeats = 1 if batch.preempt or batch.resume else UNLIMITED
+            return batch
+        return None
+
+    def _admit(self, view: StepView, batch: Batch) -> None:
+        tokens = 0
+        free = view.free_blocks - int(self.watermark_fraction * view.total_blocks)
+        if not view.num_running:
+            free = view.free_blocks  # an idle engine must not wait for its own watermark
+        seats = self.max_num_seqs - view.num_running
+        for sequence in view.waiting:
+            tokens += sequence.to_prefill
+            if batch.admit >= seats or (batch.chunks and tokens > self.max_num_batched_tokens):
+                break
+            free -= self.blocks_at_admission(sequence, view.block_size)
+            if free < 0:
+                batch.waits_for_kv = True
+                break
+            batch.chunks.append((sequence, sequence.to_prefill))
+            batch.admit += 1
+
+    def _resume(self, view: StepView) -> int:
+        """How many swapped sequences, oldest first, fit back beside one more token for the running ones."""
+        free = view.free_blocks - view.decode_blocks_needed
+        count = 0
+        for sequence in view.swapped:
+            free -= sequence.blocks  # set when it left: its context and one more token
+            if free < 0 or view.num_running + count >= self.max_num_seqs:
+                break
+            count += 1
+        return count
+
+    @property
+    def preemption(self) -> str:  # type: ignore[override]
+        """How the engine puts a victim off."""
+        return self.preemption_mode

@@ -1,0 +1,1 @@
+"""The clock: scenarios, SimPy processes, metering, results."""

@@ -1,0 +1,60 @@
+"""What a result is measured in: each metric's key in the summary, its unit, how it is shown, and whether more is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a summary."""
+
+    key: str  # dotted path into the summary
+    name: str
+    unit: str  # as stored
+    shown_unit: str
+    shown_factor: float  # shown = stored x factor
+    larger_is_better: bool
+
+    def value(self, summary: dict[str, Any]) -> float:
+        """As stored; NaN where the summary has none."""
+        node: Any = summary
+        for part in self.key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return float("nan") if node is None else float(node)
+
+    def text(self, value: float) -> str:
+        """As shown, with its unit."""
+        if value != value:
+            return "-"
+        return f"{value * self.shown_factor:,.4g} {self.shown_unit}".rstrip()
+
+
+def _latency(key: str, name: str) -> list[Metric]:
+    return [Metric(f"{key}.{p}", f"{name} {p}", "s", "ms", 1e3, False) for p in ("mean", "p50", "p90", "p95", "p99")]
+
+
+METRICS: dict[str, Metric] = {
+    metric.key: metric
+    for metric in [
+        Metric("request_throughput", "requests", "requests/s", "requests/s", 1.0, True),
+        Metric("output_throughput", "output tokens", "tokens/s", "tokens/s", 1.0, True),
+        Metric("total_token_throughput", "all tokens", "tokens/s", "tokens/s", 1.0, True),
+        Metric("output_tokens_per_s_per_gpu", "output tokens a GPU", "tokens/s", "tokens/s", 1.0, True),
+        Metric("request_goodput_per_s", "goodput", "requests/s", "requests/s", 1.0, True),
+        Metric("goodput_fraction", "requests in SLO", "", "%", 100.0, True),
+        *_latency("ttft_s", "TTFT"),
+        *_latency("tpot_s", "TPOT"),
+        *_latency("tbt_s", "TBT"),
+        *_latency("max_tbt_s", "longest TBT"),
+        *_latency("e2e_s", "E2E"),
+        *_latency("queue_s", "queueing"),
+        Metric("mfu", "MFU", "", "%", 100.0, True),
+        Metric("mbu", "MBU", "", "%", 100.0, True),
+        Metric("usd_per_million_output_tokens", "cost of output", "USD/Mtok", "USD/Mtok", 1.0, False),
+        Metric("cost_usd", "cost of the run", "USD", "USD", 1.0, False),
+        Metric("preemptions", "preemptions", "", "", 1.0, False),
+        Metric("kv_peak_fraction", "KV blocks in use at peak", "", "%", 100.0, False),
+    ]
+}

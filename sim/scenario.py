@@ -1,0 +1,136 @@
+"""A scenario: what a user writes down. Frozen models of every section; unknown keys are mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hardware_models.dtypes import BYTES_PER_ELEMENT
+from hardware_models.errors import UnknownNameError
+
+
+class Section(BaseModel):
+    """Immutable; numbers must be numbers; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """[model]: the network and its number formats."""
+
+    config: str  # catalog name, or path to a Hugging Face config.json
+    weight_dtype: str = "bf16"
+    activation_dtype: str | None = None  # None: fp8 with fp8 weights, else bf16 (or fp16 with fp16 weights)
+    kv_cache_dtype: str = "bf16"
+
+    @field_validator("weight_dtype", "activation_dtype", "kv_cache_dtype")
+    @classmethod
+    def _known(cls, dtype: str | None) -> str | None:
+        if dtype is not None and dtype not in BYTES_PER_ELEMENT:
+            raise UnknownNameError("dtype", dtype, BYTES_PER_ELEMENT)
+        return dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """What matrices are multiplied in."""
+        if self.activation_dtype is not None:
+            return self.activation_dtype
+        return self.weight_dtype if self.weight_dtype in ("fp8", "fp16", "fp32", "int8") else "bf16"
+
+
+class ClusterSection(Section):
+    """[cluster]: which nodes, how many, and what joins them."""
+
+    node: str  # catalog name, or path to a node file
+    nodes: int = Field(default=1, ge=1)
+    network: str | None = None  # link between nodes; None: what the node's cards plug into
+
+
+class PolicyChoice(BaseModel):
+    """`{ name = "...", ... }`: a policy of a registry and its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class ServingSection(Section):
+    """[serving]: engine and parallelism, in vLLM's words."""
+
+    engine: str = "vllm-0.6"  # a profile of software overheads
+    replicas: int = Field(default=1, ge=1)
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    max_num_seqs: int = Field(default=256, ge=1)
+    max_num_batched_tokens: int = Field(default=2048, ge=1)
+    max_model_len: int | None = Field(default=None, ge=1)  # tokens; None: limited by memory alone
+    block_size: int = Field(default=16, ge=1)  # KV tokens a block
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    num_gpu_blocks_override: int | None = Field(default=None, ge=1)
+    swap_space_gib: float = Field(default=4.0, ge=0)  # host memory for swapped KV, a GPU
+    scheduler: PolicyChoice = PolicyChoice(name="chunked_prefill")
+    router: PolicyChoice = PolicyChoice(name="least_outstanding")
+
+
+class WorkloadSection(Section):
+    """[workload]: a trace (catalog name or file), or arrivals and lengths to generate."""
+
+    trace: str | None = None
+    arrivals: PolicyChoice | None = None
+    prompt_tokens: PolicyChoice | None = None
+    output_tokens: PolicyChoice | None = None
+    sessions: PolicyChoice | None = None  # a generator of whole conversations or client pools
+    rate_scale: float = Field(default=1.0, gt=0)
+    duration_s: float | None = Field(default=None, gt=0)
+    num_requests: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> WorkloadSection:
+        given = [self.trace is not None, self.arrivals is not None, self.sessions is not None]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of 'trace', 'arrivals' (with prompt_tokens and output_tokens), 'sessions'")
+        if self.arrivals is not None and (self.prompt_tokens is None or self.output_tokens is None):
+            raise ValueError("'arrivals' needs 'prompt_tokens' and 'output_tokens' beside it")
+        if self.trace is None and self.duration_s is None and self.num_requests is None:
+            raise ValueError("a generated workload needs 'duration_s' or 'num_requests'")
+        return self
+
+
+class SloSection(Section):
+    """[slo]: limits that a good request keeps, and at which percentile the run is judged."""
+
+    ttft_s: float | None = Field(default=None, gt=0)
+    tbt_s: float | None = Field(default=None, gt=0)  # the longest gap between two tokens
+    tpot_s: float | None = Field(default=None, gt=0)  # the mean gap
+    e2e_s: float | None = Field(default=None, gt=0)
+    percentile: float = Field(default=99.0, gt=0, le=100)
+
+
+class Scenario(Section):
+    """Everything one simulation needs; the same scenario and seed give the same bytes."""
+
+    name: str = "scenario"
+    seed: int = Field(default=0, ge=0)
+    model: ModelSection
+    cluster: ClusterSection
+    serving: ServingSection = ServingSection()
+    workload: WorkloadSection
+    slo: SloSection = SloSection()
+
+    @model_validator(mode="after")
+    def _budget_holds_decodes(self) -> Scenario:
+        serving = self.serving
+        if serving.scheduler.name == "chunked_prefill" and serving.max_num_batched_tokens < serving.max_num_seqs:
+            raise ValueError(
+                f"serving.max_num_batched_tokens = {serving.max_num_batched_tokens} is less than serving.max_num_seqs"
+                f" = {serving.max_num_seqs}: one token for each running sequence must fit; raise it or lower max_num_seqs"
+            )
+        return self
+
+

@@ -1,0 +1,43 @@
+"""The prefill part of a step as sums over its chunks: what attention over them costs depends on nothing else."""
+
+from __future__ import annotations
+
+from policies.serving import Chunk
+
+
+def visible_pairs(new: int, before: int, window: int) -> int:
+    """(query, key) pairs of `new` tokens after `before` others, each seeing itself and at most window - 1 tokens back."""
+    full = max(0, min(new, window - before))  # queries that still see everything
+    return full * before + full * (full + 1) // 2 + (new - full) * window
+
+
+class ChunkLoad:
+    """Sums over the chunks of one step; a context of zero tokens before the chunk is a whole or first part of a prompt."""
+
+    __slots__ = ("before", "chunks", "context", "pairs", "tokens", "window", "window_context", "window_pairs")
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.clear()
+
+    def clear(self) -> None:
+        """No chunks."""
+        self.tokens = self.chunks = self.pairs = self.context = self.before = 0
+        self.window_pairs = self.window_context = 0
+
+    def set(self, chunks: list[Chunk]) -> None:
+        """Take the sums of these chunks."""
+        self.clear()
+        if not chunks:
+            return
+        window = self.window
+        for sequence, new in chunks:
+            before = sequence.prefilled
+            self.tokens += new
+            self.pairs += new * before + new * (new + 1) // 2
+            self.context += before + new
+            if window:
+                self.window_pairs += visible_pairs(new, before, window)
+                self.window_context += min(before + new, window + new - 1)
+        self.before = before
+        self.chunks = len(chunks)

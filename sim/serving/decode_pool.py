@@ -1,0 +1,176 @@
+"""The decoding sequences of one engine as sums, so that many steps cost no more than one.
+
+A sequence is touched when it joins, finishes or is preempted; in between the pool knows how many sequences there are, how much
+context they hold together, at which step the next one finishes, and at which steps they need new KV blocks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from heapq import heappop, heappush
+
+from policies.serving import Sequence
+
+
+class DecodePool:
+    """Sequences that gain one token a step, all together."""
+
+    __slots__ = (
+        "_finish", "_gap_s", "_gap_step", "_growing", "_joiners", "_last_end_s", "_saturation",
+        "block_size", "blocks_due", "context", "count", "members", "step", "window", "window_context",
+    )  # fmt: skip
+
+    def __init__(self, block_size: int, window: int = 0) -> None:
+        self.block_size = block_size
+        self.window = window  # tokens of a sliding attention window; 0: the model has none
+        self.step = 0
+        self.count = 0
+        self.context = 0  # KV tokens over all members
+        self.members: dict[int, Sequence] = {}  # by index, oldest admission first
+        self.blocks_due = [0] * block_size  # [step % block_size]: members that need a new block at such a step
+        self.window_context = 0  # KV tokens over all members, each capped at the window
+        self._growing = 0  # members still below the window
+        self._saturation: list[int] = []  # steps at which a member reaches it
+        self._finish: list[tuple[int, int]] = []  # (step after which a member is done, its index)
+        self._joiners: list[Sequence] = []  # members that have not decoded a token yet
+        self._last_end_s = 0.0
+        self._gap_step: list[int] = []  # gaps between tokens, as a stack of falling maxima: at step ...
+        self._gap_s: list[float] = []  # ... of so many seconds
+
+    # -- membership ------------------------------------------------------------------------------------------------
+
+    def join(self, sequence: Sequence, context: int) -> None:
+        """Add a sequence that holds `context` KV tokens and has had `sequence.generated` tokens out."""
+        step, index = self.step, sequence.index
+        sequence.join_step, sequence.join_context = step, context
+        self.members[index] = sequence
+        self.count += 1
+        self.context += context
+        self.blocks_due[(step - context) % self.block_size] += 1
+        heappush(self._finish, (step + sequence.output_tokens - sequence.generated, index))
+        self._joiners.append(sequence)
+        if self.window:
+            self.window_context += min(context, self.window)
+            if context < self.window:
+                self._growing += 1
+                heappush(self._saturation, step + self.window - context)
+
+    def leave(self, sequence: Sequence) -> int:
+        """Take a member out before its time; returns the KV tokens it held."""
+        finish = sequence.join_step + sequence.output_tokens - sequence.generated
+        self._finish = [entry for entry in self._finish if entry != (finish, sequence.index)]
+        self._finish.sort()
+        if sequence in self._joiners:
+            self._joiners.remove(sequence)
+        held = self._forget(sequence)
+        if self.step > sequence.join_step:
+            sequence.generated += self.step - sequence.join_step
+            sequence.last_token_s = self._last_end_s
+        if self.window and held < self.window:
+            self._growing -= 1
+            self._saturation.remove(sequence.join_step + self.window - sequence.join_context)
+            self._saturation.sort()
+        return held
+
+    def pop_finished(self) -> list[tuple[Sequence, int]]:
+        """Members that have all their tokens, with the KV tokens each held."""
+        done: list[tuple[Sequence, int]] = []
+        finish, step = self._finish, self.step
+        while finish and finish[0][0] <= step:
+            sequence = self.members[heappop(finish)[1]]
+            done.append((sequence, self._forget(sequence)))
+        return done
+
+    def _forget(self, sequence: Sequence) -> int:
+        held = sequence.join_context + self.step - sequence.join_step
+        del self.members[sequence.index]
+        self.count -= 1
+        self.context -= held
+        self.blocks_due[(sequence.join_step - sequence.join_context) % self.block_size] -= 1
+        if self.window:
+            self.window_context -= min(held, self.window)
+        if self._gap_step:
+            first = sequence.join_step + 2  # its first gap was noted when it joined the steps
+            at = bisect_left(self._gap_step, first)
+            if at < len(self._gap_s) and self._gap_s[at] > sequence.max_gap_s:
+                sequence.max_gap_s = self._gap_s[at]
+        return held
+
+    # -- looking ahead ---------------------------------------------------------------------------------------------
+
+    def steps_to_finish(self) -> int:
+        """Steps until the next member is done."""
+        return self._finish[0][0] - self.step
+
+    def steps_to_window(self) -> int:
+        """Steps until the next member's context reaches the window; the cost's slope changes there."""
+        return self._saturation[0] - self.step if self._saturation else 1 << 60
+
+    @property
+    def window_growth(self) -> int:
+        """Windowed KV tokens gained in a step."""
+        return self._growing
+
+    def blocks_over(self, steps: int) -> int:
+        """New KV blocks that the next `steps` steps take."""
+        size = self.block_size
+        whole, rest = divmod(steps, size)
+        total = whole * self.count
+        if rest:
+            due, at = self.blocks_due, self.step % size
+            end = at + rest
+            total += sum(due[at:end]) if end <= size else sum(due[at:]) + sum(due[: end - size])
+        return total
+
+    def steps_within(self, free_blocks: int, steps: int) -> int:
+        """The most steps, up to `steps`, whose new blocks fit in `free_blocks`."""
+        if (steps // self.block_size + 1) * self.count <= free_blocks or self.blocks_over(steps) <= free_blocks:
+            return steps
+        whole = free_blocks // self.count
+        done, left = whole * self.block_size, free_blocks - whole * self.count
+        while True:  # fewer than block_size turns: a whole round takes `count` blocks, more than are left
+            left -= self.blocks_due[(self.step + done) % self.block_size]
+            if left < 0:
+                return done
+            done += 1
+
+    # -- going ahead -----------------------------------------------------------------------------------------------
+
+    def advance(
+        self, steps: int, first_end_s: float, last_end_s: float, last_step_s: float
+    ) -> tuple[float, int, list[Sequence]]:
+        """Let `steps` steps pass, the first ending at first_end_s, the last, which took last_step_s, at last_end_s.
+
+        Step times within a run never fall, so its longest gaps between tokens are the first (which may hold other work before
+        it) and the last. Returns the first gap, how many members it concerns, and the members for whom it was the first token
+        after their prompt's: their gap began at their own last_token_s.
+        """
+        joiners = self._joiners
+        if joiners:
+            self._joiners = []
+            for sequence in joiners:
+                gap = first_end_s - sequence.last_token_s
+                if gap > sequence.max_gap_s:
+                    sequence.max_gap_s = gap
+        gap = first_end_s - self._last_end_s
+        step = self.step
+        self._note_gap(step + 1, gap)
+        if steps > 1:
+            self._note_gap(step + steps, last_step_s)
+        self._last_end_s = last_end_s
+        self.step = step + steps
+        self.context += steps * self.count
+        if self.window:
+            self.window_context += steps * self._growing
+            while self._saturation and self._saturation[0] <= self.step:
+                heappop(self._saturation)
+                self._growing -= 1
+        return gap, self.count - len(joiners), joiners
+
+    def _note_gap(self, step: int, seconds: float) -> None:
+        values, steps = self._gap_s, self._gap_step
+        while values and values[-1] <= seconds:
+            values.pop()
+            steps.pop()
+        values.append(seconds)
+        steps.append(step)

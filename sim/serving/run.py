@@ -1,0 +1,54 @@
+"""A run: equal steps in a row, as one event. Its times in closed form, so that it can be asked, or cut, at any instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+from policies.serving import Batch
+
+
+@dataclass(slots=True)
+class Run:
+    """`steps` steps of one composition; the i-th (from 0) takes first_s + i x slope_s; slope_s is never negative."""
+
+    batch: Batch
+    start_s: float
+    copy_s: float  # swapping KV blocks, before the first step
+    first_s: float
+    slope_s: float
+    steps: int
+    decodes: int  # decoding sequences in each step
+    padding_rows: int  # finished sequences still computed
+    end_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.end_s = self.end_after(self.steps)
+
+    @property
+    def first_end_s(self) -> float:
+        """When the first step is done."""
+        return self.start_s + self.copy_s + self.first_s
+
+    def end_after(self, steps: int) -> float:
+        """When that many steps are done."""
+        if steps == 1:
+            return self.start_s + self.copy_s + self.first_s
+        return self.start_s + self.copy_s + steps * self.first_s + self.slope_s * (0.5 * steps * (steps - 1))
+
+    def steps_until(self, time_s: float) -> int:
+        """The fewest steps (at least one, at most all) whose end is at or after an instant."""
+        left = time_s - self.start_s - self.copy_s
+        half = self.first_s - 0.5 * self.slope_s  # left = half k + slope/2 k^2, solved for k without cancellation
+        guess = int(2.0 * left / (half + sqrt(half * half + 2.0 * self.slope_s * left))) if left > 0.0 else 1
+        steps = min(max(guess, 1), self.steps)
+        while steps > 1 and self.end_after(steps - 1) >= time_s:
+            steps -= 1
+        while steps < self.steps and self.end_after(steps) < time_s:
+            steps += 1
+        return steps
+
+    def cut(self, time_s: float) -> None:
+        """End with the step under way at an instant."""
+        self.steps = self.steps_until(time_s)
+        self.end_s = self.end_after(self.steps)

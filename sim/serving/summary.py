@@ -1,0 +1,212 @@
+"""The summary of a serving run: the field's terms, and the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_models import catalog
+from hardware_models.errors import UnknownNameError
+from sim.scenario import Scenario, SloSection
+from sim.serving.attribution import Attribution
+from sim.serving.bottleneck import bottleneck_sentence
+from sim.serving.row_costs import BOUNDS
+from sim.serving.simulate import ServingRun
+from sim.serving.token_gaps import token_gaps, weighted_percentiles
+from workloads.models.counts import forward_flop, weight_bytes
+
+Floats = NDArray[np.float64]
+PERCENTS = (50.0, 90.0, 95.0, 99.0)
+
+
+def summarise(
+    scenario: Scenario, run: ServingRun, columns: dict[str, Any], attributions: list[Attribution]
+) -> dict[str, Any]:
+    """Everything one line of a comparison needs, as plain numbers, strings and None: see docs/results.md."""
+    log, runs, deployment = run.requests, run.runs.columns(), run.deployment
+    done = np.isfinite(columns["e2e_s"])
+    finish = columns["arrival_s"] + columns["e2e_s"]
+    duration = float(np.max(finish[done])) if done.any() else 0.0
+    output = int(columns["output_tokens"][done].sum())
+    prompt = int(columns["prompt_tokens"][done].sum())
+    good = int(columns["slo_met"].sum())
+    gaps, weights = token_gaps(runs, np.frombuffer(run.runs.joiner_gaps))
+    summary: dict[str, Any] = {
+        "schema": 1,
+        "name": scenario.name,
+        "seed": scenario.seed,
+        "requests": len(log.requests),
+        "completed": log.finished,
+        "rejected": len(log.rejected),
+        "duration_s": duration,
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "request_throughput": _rate(log.finished, duration),
+        "output_throughput": _rate(output, duration),
+        "total_token_throughput": _rate(output + prompt, duration),
+        "output_tokens_per_s_per_gpu": _rate(output, duration * deployment.gpus_total),
+        "ttft_s": _distribution(columns["ttft_s"]),
+        "tpot_s": _distribution(columns["tpot_s"]),
+        "tbt_s": _weighted_distribution(gaps, weights),
+        "max_tbt_s": _distribution(columns["max_tbt_s"]),
+        "e2e_s": _distribution(columns["e2e_s"]),
+        "queue_s": _distribution(columns["queue_s"]),
+        "request_goodput_per_s": _rate(good, duration),
+        "goodput_fraction": good / len(log.requests),
+        "slo": _slo(scenario.slo, columns),
+        "preemptions": int(columns["preemptions"].sum()),
+        "steps": int(runs["iterations"].sum()),
+        "runs": len(runs["iterations"]),
+    }
+    summary |= _utilisation(run, columns, runs, done, duration)
+    summary |= _memory(run)
+    summary["bound_by"] = bound_by(run, runs, attributions, duration)
+    summary |= _cost(scenario, run, duration, output)
+    summary["energy_j"] = None  # no power model in this scenario
+    summary["bottleneck"] = bottleneck_sentence(summary)
+    summary["grade"] = run.deployment.stages[0].grade
+    summary["notes"] = _notes(scenario, run)
+    return summary
+
+
+def bound_by(
+    run: ServingRun, runs: dict[str, Floats], attributions: list[Attribution], duration: float
+) -> dict[str, float | None]:
+    """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the share of
+    time in which the queue's head was kept waiting by a lack of KV blocks.
+    """  # noqa: D205
+    elapsed = duration * len(run.replicas) * len(attributions)
+    if elapsed == 0.0:
+        return {f"{name}_fraction": None for name in (*BOUNDS, "idle", "kv_queue")}
+    seconds = sum(a.seconds.sum(axis=1) for a in attributions)
+    shares = {f"{name}_fraction": float(s / elapsed) for name, s in zip(BOUNDS, np.asarray(seconds), strict=True)}
+    shares["idle_fraction"] = 1.0 - sum(shares.values())
+    steps = runs["iterations"]
+    length = runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1) * runs["slope_s"]
+    lanes = len(run.deployment.stages)
+    waiting = float(length[runs["waits_for_kv"] > 0].sum())
+    shares["kv_queue_fraction"] = waiting / (duration * len(run.replicas) * lanes)
+    return dict(shares)
+
+
+def _rate(amount: float, seconds: float) -> float | None:
+    return amount / seconds if seconds > 0 else None
+
+
+def _distribution(values: Floats) -> dict[str, float | None]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return dict.fromkeys(("mean", "std", "p50", "p90", "p95", "p99", "max"))
+    percentiles = np.percentile(values, PERCENTS)
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        **{f"p{p:g}": float(v) for p, v in zip(PERCENTS, percentiles, strict=True)},
+        "max": float(values.max()),
+    }
+
+
+def _weighted_distribution(values: Floats, weights: Floats) -> dict[str, float | None]:
+    total = weights.sum()
+    if total == 0:
+        return dict.fromkeys(("mean", "std", "p50", "p90", "p95", "p99", "max"))
+    mean = float((values * weights).sum() / total)
+    percentiles = weighted_percentiles(values, weights, np.asarray(PERCENTS))
+    return {
+        "mean": mean,
+        "std": float(np.sqrt(((values - mean) ** 2 * weights).sum() / total)),
+        **{f"p{p:g}": float(v) for p, v in zip(PERCENTS, percentiles, strict=True)},
+        "max": float(values.max()),
+    }
+
+
+def _slo(slo: SloSection, columns: dict[str, Any]) -> dict[str, Any]:
+    """Each limit with what the run reached at the scenario's percentile over all requests; a rejected request misses."""
+    limits = {"ttft_s": slo.ttft_s, "tbt_s": slo.tbt_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s}
+    rejected = ~np.isfinite(columns["e2e_s"])
+    verdict: dict[str, Any] = {"percentile": slo.percentile}
+    for key, limit in limits.items():
+        if limit is None:
+            continue
+        values = columns["max_tbt_s" if key == "tbt_s" else key]
+        reached = np.where(rejected, np.inf, np.nan_to_num(values, nan=0.0))
+        value = float(np.percentile(reached, slo.percentile, method="higher"))
+        verdict[key] = {"limit": limit, "reached": value if np.isfinite(value) else None, "met": value <= limit}
+    verdict["met"] = all(v["met"] for v in verdict.values() if isinstance(v, dict))
+    return verdict
+
+
+def _utilisation(
+    run: ServingRun, columns: dict[str, Any], runs: dict[str, Floats], done: NDArray[np.bool_], duration: float
+) -> dict[str, float | None]:
+    """MFU: arithmetic of the completed requests' tokens over peak; MBU: weights once a step and KV read, over bandwidth."""
+    deployment = run.deployment
+    used = deployment.gpus_per_replica * len(run.replicas)
+    peak = deployment.gpu.peak_flop_per_s[deployment.dtypes.activation] * used
+    tokens = (columns["prompt_tokens"] + columns["output_tokens"] - 1)[done].astype(float)
+    flop = float(np.sum(forward_flop(deployment.architecture, tokens, 0.0)))
+    steps = runs["iterations"]
+    decode_kv = steps * runs["context_tokens"] + 0.5 * steps * (steps - 1) * runs["decode_seqs"]
+    prefill_kv = steps * runs["chunk_context"] + 0.5 * steps * (steps - 1) * runs["prefill_tokens"]
+    kv_token_bytes = deployment.memory.block_bytes / deployment.limits.block_size * len(deployment.stages)
+    weights = weight_bytes(deployment.architecture, deployment.dtypes.weight, tp=1)
+    kv_bytes = float((decode_kv + prefill_kv).sum()) * kv_token_bytes * (used / len(run.replicas) / len(deployment.stages))
+    moved = float(steps.sum()) * weights + kv_bytes
+    bandwidth = deployment.gpu.memory_bandwidth_bytes_per_s * used
+    return {"mfu": _rate(flop / peak, duration), "mbu": _rate(moved / bandwidth, duration)}
+
+
+def _memory(run: ServingRun) -> dict[str, Any]:
+    memory = run.deployment.memory
+    peak = max(replica.blocks.peak_used for replica in run.replicas)
+    return {
+        "kv_blocks": memory.kv_blocks,
+        "kv_block_tokens": run.deployment.limits.block_size,
+        "kv_peak_fraction": peak / memory.kv_blocks,
+        "memory": {
+            "device_bytes": memory.device_bytes,
+            "weight_bytes": memory.weight_bytes,
+            "activation_bytes": memory.activation_bytes,
+            "overhead_bytes": memory.overhead_bytes,
+            "kv_bytes": memory.kv_blocks * memory.block_bytes,
+            "peak_bytes": memory.peak_bytes,
+        },
+    }
+
+
+def _cost(scenario: Scenario, run: ServingRun, duration: float, output: int) -> dict[str, Any]:
+    """At list price, for every GPU of the cluster, used or not."""
+    deployment = run.deployment
+    used = deployment.gpus_per_replica * len(run.replicas)
+    result: dict[str, Any] = {"gpus": deployment.gpus_total, "gpus_used": used}
+    try:
+        price = catalog.price_usd_per_gpu_h(deployment.gpu.name)
+    except UnknownNameError:
+        return result | {"usd_per_gpu_h": None, "cost_usd": None, "usd_per_million_output_tokens": None}
+    cost = price * deployment.gpus_total * duration / 3600
+    per_million = cost / output * 1e6 if output else None
+    return result | {"usd_per_gpu_h": price, "cost_usd": cost, "usd_per_million_output_tokens": per_million}
+
+
+def _notes(scenario: Scenario, run: ServingRun) -> list[str]:
+    """What a reader must know to trust the figures."""
+    deployment, log = run.deployment, run.requests
+    notes = list(log.requests.notes)
+    idle = deployment.gpus_total - deployment.gpus_per_replica * len(run.replicas)
+    if idle:
+        notes.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
+    if log.rejected:
+        notes.append(
+            f"{len(log.rejected)} requests were rejected: longer than serving.max_model_len or than all KV blocks together"
+        )
+    limit = deployment.architecture.max_position_embeddings
+    table = log.requests
+    longer = int(np.count_nonzero(table.prompt_tokens + table.output_tokens > limit))
+    if scenario.serving.max_model_len is None and longer:
+        notes.append(
+            f"{longer} requests exceed the {limit} positions {deployment.architecture.name} was trained for; they are served"
+            " all the same (set serving.max_model_len to reject them)"
+        )
+    return notes

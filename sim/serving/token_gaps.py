@@ -1,0 +1,32 @@
+"""The distribution of gaps between tokens over all tokens, rebuilt from runs without having touched each token."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def token_gaps(runs: dict[str, Floats], joiner_gaps: Floats) -> tuple[Floats, Floats]:
+    """Gap lengths, seconds, and how many tokens had each: both (distinct gaps,)."""
+    decoding = runs["decode_seqs"] > 0
+    first, first_weight = runs["gap_s"][decoding], runs["gap_seqs"][decoding]
+    repeats = (runs["iterations"][decoding] - 1).astype(np.int64)
+    index = np.repeat(np.arange(len(repeats)), repeats)
+    step = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats) + 1
+    later = runs["first_s"][decoding][index] + runs["slope_s"][decoding][index] * step
+    weight = runs["decode_seqs"][decoding][index]
+    gaps = np.concatenate([first[first_weight > 0], joiner_gaps, later])
+    weights = np.concatenate([first_weight[first_weight > 0], np.ones(len(joiner_gaps)), weight])
+    return gaps, weights
+
+
+def weighted_percentiles(values: Floats, weights: Floats, percents: Floats) -> Floats:
+    """The smallest value with at least each percentage of the weight at or below it: (percents,); NaN for no values."""
+    if not len(values):
+        return np.full(len(percents), np.nan)
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    at = np.searchsorted(cumulative, np.asarray(percents) / 100.0 * cumulative[-1], side="left")
+    return np.asarray(values[order][np.minimum(at, len(values) - 1)])

@@ -1,0 +1,64 @@
+"""A run as a Chrome trace, which ui.perfetto.dev opens: steps as slices, batch and memory as counters."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from sim.result import Result
+from sim.serving.results import expand_steps
+
+MAX_EVENTS = 500_000  # more than a browser takes comfortably
+
+
+def write_chrome_trace(result: Result, path: Path) -> int:
+    """Write the timeline (gzipped where the name ends in .gz); returns how many events it holds.
+
+    Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything stays below
+    MAX_EVENTS, else as one slice a run; beyond that the end is cut and the trace says when.
+    """
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    count = 0
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
+        for event in _events(result):
+            _write(file, event, first=count == 0)
+            count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def _write(file: IO[str], event: dict[str, Any], first: bool) -> None:
+    file.write(("" if first else ",\n") + json.dumps(event, separators=(",", ":")))
+
+
+def _events(result: Result) -> Iterator[dict[str, Any]]:
+    steps = result.steps
+    if 3 * int(steps["iterations"].sum()) <= MAX_EVENTS:
+        steps = expand_steps(steps)
+    for replica in sorted(steps["replica"].unique().tolist()):
+        yield {"ph": "M", "name": "process_name", "pid": replica, "args": {"name": f"replica {replica}"}}
+    for lane in sorted(steps["lane"].unique().tolist()):
+        yield {"ph": "M", "name": "thread_name", "pid": 0, "tid": lane, "args": {"name": f"micro-batch {lane}"}}
+    for made, row in enumerate(steps.itertuples(index=False)):
+        ts, dur = row.start_s * 1e6, row.duration_s * 1e6
+        if 3 * made > MAX_EVENTS:
+            yield {"ph": "i", "s": "g", "name": f"cut here after {MAX_EVENTS} events", "pid": 0, "tid": 0, "ts": ts}
+            return
+        kind = "mixed" if row.prefill_tokens and row.decode_seqs else "prefill" if row.prefill_tokens else "decode"
+        yield {
+            "ph": "X", "name": kind, "cat": row.bound_by, "pid": row.replica, "tid": row.lane, "ts": ts, "dur": dur,
+            "args": {
+                "prefill_tokens": row.prefill_tokens, "decode_seqs": row.decode_seqs, "steps": row.iterations,
+                "context_tokens": row.context_tokens, "bound_by": row.bound_by,
+            },
+        }  # fmt: skip
+        yield {
+            "ph": "C", "name": "queue", "pid": row.replica, "ts": ts, "args": {"waiting": row.waiting},
+        }  # fmt: skip
+        yield {
+            "ph": "C", "name": "kv_blocks", "pid": row.replica, "ts": ts + dur, "args": {"used": row.kv_blocks},
+        }  # fmt: skip
