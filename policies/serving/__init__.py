@@ -16,7 +16,7 @@ from policies.serving.routing import (
 from policies.serving.sarathi import Sarathi
 from policies.serving.scheduler import BatchScheduler
 from policies.serving.static import Static
-from policies.serving.view import UNLIMITED, Batch, Chunk, Sequence, StepView, blocks_for
+from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, Sequence, StepView, blocks_for
 
 SCHEDULERS: dict[str, type[BatchScheduler]] = {
     "static": Static,
@@ -35,6 +35,7 @@ ROUTERS: dict[str, type[Router]] = {
 }
 
 __all__ = [
+    "DECODE_ONLY",
     "ROUTERS",
     "SCHEDULERS",
     "UNLIMITED",

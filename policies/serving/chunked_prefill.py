@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from policies.serving.scheduler import BatchScheduler, latest_victims
-from policies.serving.view import UNLIMITED, Batch, StepView
+from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,39 +30,45 @@ class ChunkedPrefill(BatchScheduler):
             return Batch(decode=True, preempt=latest_victims(view, self.policy))
         partial = view.partial
         if partial is None and not view.waiting:
-            return Batch(decode=True, repeats=UNLIMITED) if running else None
+            return DECODE_ONLY if running else None
         budget = self.max_num_batched_tokens - running
-        batch = Batch(decode=running > 0)
+        chunks: list[Chunk] = []
         if partial is not None and budget > 0:
             tokens = min(budget, partial.to_prefill - partial.prefilled)
-            batch.chunks.append((partial, tokens))
+            chunks.append((partial, tokens))
             budget -= tokens
+        admit, waits_for_kv = 0, False
         if budget > 0 and view.waiting:
-            self._admit(view, batch, free, budget)
-        if not batch.chunks:
-            batch.repeats = UNLIMITED
-        elif len(batch.chunks) == 1:
-            sequence, tokens = batch.chunks[0]
-            if tokens + running == self.max_num_batched_tokens:  # the whole budget: it may repeat, whole chunk by whole chunk
-                batch.repeats = (sequence.to_prefill - sequence.prefilled) // tokens
-        return batch if batch.decode or batch.chunks else None
+            admit, waits_for_kv = self._admit(view, chunks, free, budget)
+        repeats = 1
+        if not chunks:
+            repeats = UNLIMITED
+        elif len(chunks) == 1:
+            sequence, tokens = chunks[0]
+            if tokens + running == self.max_num_batched_tokens:  # the whole budget: whole chunk after whole chunk
+                repeats = (sequence.to_prefill - sequence.prefilled) // tokens
+        if chunks or running:
+            return Batch(chunks, running > 0, repeats, admit, waits_for_kv=waits_for_kv)
+        return None
 
-    def _admit(self, view: StepView, batch: Batch, free: int, budget: int) -> None:
-        if view.num_running or batch.chunks:
+    def _admit(self, view: StepView, chunks: list[Chunk], free: int, budget: int) -> tuple[int, bool]:
+        """Append first chunks of waiting prompts; returns how many, and whether the next was refused for want of blocks."""
+        if view.num_running or chunks:
             free -= int(self.watermark_fraction * view.total_blocks)
-        seats = self.max_num_seqs - view.num_running - len(batch.chunks)
+        seats = self.max_num_seqs - view.num_running - len(chunks)
+        admit, size = 0, view.block_size
         for sequence in view.waiting:
             if not budget or not seats:
                 break
-            free -= self.blocks_at_admission(sequence, view.block_size)
+            free -= self.blocks_at_admission(sequence, size)
             if free < 0:
-                batch.waits_for_kv = True
-                break
+                return admit, True
             tokens = min(budget, sequence.to_prefill)
-            batch.chunks.append((sequence, tokens))
-            batch.admit += 1
+            chunks.append((sequence, tokens))
+            admit += 1
             budget -= tokens
             seats -= 1
+        return admit, False
 
     def newcomer_could_join(self, view: StepView, batch: Batch) -> bool:
         """Only if the budget is not spent on a started prompt."""

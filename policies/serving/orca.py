@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from policies.serving.reservation import RESERVATIONS, ReservationName
 from policies.serving.scheduler import BatchScheduler
-from policies.serving.view import UNLIMITED, Batch, Sequence, StepView, blocks_for
+from policies.serving.view import UNLIMITED, Batch, Chunk, Sequence, StepView, blocks_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,21 +23,21 @@ class Orca(BatchScheduler):
 
     def next_batch(self, view: StepView) -> Batch | None:
         """Running sequences, and newcomers while slots and reservations last."""
-        batch = Batch(decode=view.num_running > 0)
-        free, seats = view.free_blocks, self.max_num_seqs - view.num_running
+        chunks: list[Chunk] = []
+        free, seats, waits_for_kv = view.free_blocks, self.max_num_seqs - view.num_running, False
         if seats > 0:
             for sequence in view.waiting:
                 free -= self.blocks_at_admission(sequence, view.block_size)
                 if free < 0:
-                    batch.waits_for_kv = True
+                    waits_for_kv = True
                     break
-                batch.chunks.append((sequence, sequence.to_prefill))
-                batch.admit += 1
-                if batch.admit == seats:
+                chunks.append((sequence, sequence.to_prefill))
+                if len(chunks) == seats:
                     break
-        if not batch.chunks:
-            batch.repeats = UNLIMITED
-        return batch if batch.decode or batch.chunks else None
+        if not chunks and not view.num_running:
+            return None
+        repeats = 1 if chunks else UNLIMITED
+        return Batch(chunks, view.num_running > 0, repeats, len(chunks), waits_for_kv=waits_for_kv)
 
     def blocks_at_admission(self, sequence: Sequence, block_size: int) -> int:
         """The whole reservation."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from policies.serving.scheduler import BatchScheduler, latest_victims
-from policies.serving.view import UNLIMITED, Batch, StepView
+from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +23,25 @@ class PrefillFirst(BatchScheduler):
 
     def next_batch(self, view: StepView) -> Batch | None:
         """Prompts, else swapped sequences back, else decode (preempting the latest where memory is short)."""
-        batch = Batch()
+        admitted: list[Chunk] = []
+        waits_for_kv = False
         if view.waiting and not view.swapped:
-            self._admit(view, batch)
-            if batch.chunks:
-                return batch
-        batch.decode = view.num_running > 0
+            waits_for_kv = self._admit(view, admitted)
+            if admitted:
+                return Batch(admitted, admit=len(admitted), waits_for_kv=waits_for_kv)
         if view.decode_blocks_needed > view.free_blocks:
-            batch.preempt = latest_victims(view, self.policy)
-        elif view.swapped:
-            batch.resume = self._resume(view)
-            batch.waits_for_kv = not batch.resume
-        if batch.decode or batch.resume:
-            batch.decode = True
-            batch.repeats = 1 if batch.preempt or batch.resume else UNLIMITED
-            return batch
-        return None
+            return Batch(decode=True, preempt=latest_victims(view, self.policy), waits_for_kv=True)
+        if view.swapped:
+            resume = self._resume(view)
+            if resume:
+                return Batch(decode=True, resume=resume)
+            waits_for_kv = True
+        if not view.num_running:
+            return None
+        return Batch(decode=True, repeats=UNLIMITED, waits_for_kv=True) if waits_for_kv else DECODE_ONLY
 
-    def _admit(self, view: StepView, batch: Batch) -> None:
+    def _admit(self, view: StepView, chunks: list[Chunk]) -> bool:
+        """Append whole prompts that fit; returns whether the next was refused for want of blocks."""
         tokens = 0
         free = view.free_blocks - int(self.watermark_fraction * view.total_blocks)
         if not view.num_running:
@@ -48,14 +49,13 @@ class PrefillFirst(BatchScheduler):
         seats = self.max_num_seqs - view.num_running
         for sequence in view.waiting:
             tokens += sequence.to_prefill
-            if batch.admit >= seats or (batch.chunks and tokens > self.max_num_batched_tokens):
+            if len(chunks) >= seats or (chunks and tokens > self.max_num_batched_tokens):
                 break
             free -= self.blocks_at_admission(sequence, view.block_size)
             if free < 0:
-                batch.waits_for_kv = True
-                break
-            batch.chunks.append((sequence, sequence.to_prefill))
-            batch.admit += 1
+                return True
+            chunks.append((sequence, sequence.to_prefill))
+        return False
 
     def _resume(self, view: StepView) -> int:
         """How many swapped sequences, oldest first, fit back beside one more token for the running ones."""

@@ -27,22 +27,19 @@ class Sarathi(BatchScheduler):
 
     def next_batch(self, view: StepView) -> Batch | None:
         """The started prompt's next chunk, or the first chunk of the oldest waiting one."""
-        batch = Batch(decode=view.num_running > 0)
+        decode = view.num_running > 0
         size = max(1, self.chunk_size - view.num_running) if self.tile_aligned else self.chunk_size
-        sequence = view.partial
+        sequence, admit, waits_for_kv = view.partial, 0, False
         if sequence is None and view.waiting and view.num_running < self.max_num_seqs:
             head = next(iter(view.waiting))
             if self.blocks_at_admission(head, view.block_size) <= view.free_blocks:
-                sequence, batch.admit = head, 1
+                sequence, admit = head, 1
             else:
-                batch.waits_for_kv = True
+                waits_for_kv = True
         if sequence is None:
-            batch.repeats = UNLIMITED
-            return batch if batch.decode else None
+            return Batch((), True, UNLIMITED, waits_for_kv=waits_for_kv) if decode else None
         left = sequence.to_prefill - sequence.prefilled
-        batch.chunks.append((sequence, min(size, left)))
-        batch.repeats = max(1, left // size)
-        return batch
+        return Batch([(sequence, min(size, left))], decode, max(1, left // size), admit)
 
     def blocks_at_admission(self, sequence: Sequence, block_size: int) -> int:
         """The whole reservation."""

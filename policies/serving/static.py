@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from policies.serving.reservation import RESERVATIONS, ReservationName
 from policies.serving.scheduler import BatchScheduler
-from policies.serving.view import UNLIMITED, Batch, Sequence, StepView, blocks_for
+from policies.serving.view import DECODE_ONLY, Batch, Chunk, Sequence, StepView, blocks_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +25,18 @@ class Static(BatchScheduler):
     def next_batch(self, view: StepView) -> Batch | None:
         """Decode while anyone is left; then the next batch of whole prompts."""
         if view.num_running:
-            return Batch(decode=True, repeats=UNLIMITED)
-        batch = Batch()
-        free = view.free_blocks
+            return DECODE_ONLY
+        chunks: list[Chunk] = []
+        free, waits_for_kv = view.free_blocks, False
         for sequence in view.waiting:
-            if len(batch.chunks) == self.max_num_seqs:
+            if len(chunks) == self.max_num_seqs:
                 break
             free -= self.blocks_at_admission(sequence, view.block_size)
             if free < 0:
-                batch.waits_for_kv = True
+                waits_for_kv = True
                 break
-            batch.chunks.append((sequence, sequence.to_prefill))
-            batch.admit += 1
-        return batch if batch.chunks else None
+            chunks.append((sequence, sequence.to_prefill))
+        return Batch(chunks, admit=len(chunks), waits_for_kv=waits_for_kv) if chunks else None
 
     def blocks_at_admission(self, sequence: Sequence, block_size: int) -> int:
         """The whole reservation."""

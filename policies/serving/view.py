@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from typing import Protocol
 
 UNLIMITED = 1 << 60
@@ -75,13 +76,16 @@ class Batch:
     sequences return from host memory first; `preempt` names running sequences to put off, before anything else.
     """
 
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: Seq[Chunk] = ()
     decode: bool = False
     repeats: int = 1
     admit: int = 0
     resume: int = 0
-    preempt: list[Sequence] = field(default_factory=list)
+    preempt: Seq[Sequence] = ()
     waits_for_kv: bool = False  # the head of the queue was refused for want of KV blocks
+
+
+DECODE_ONLY = Batch(decode=True, repeats=UNLIMITED)  # one token for every running sequence, until something changes
 
 
 def blocks_for(tokens: int, block_size: int) -> int:

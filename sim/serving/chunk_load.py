@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from policies.serving import Chunk
 
 
@@ -18,26 +20,20 @@ class ChunkLoad:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self.clear()
-
-    def clear(self) -> None:
-        """No chunks."""
         self.tokens = self.chunks = self.pairs = self.context = self.before = 0
         self.window_pairs = self.window_context = 0
 
-    def set(self, chunks: list[Chunk]) -> None:
+    def set(self, chunks: Sequence[Chunk]) -> None:
         """Take the sums of these chunks."""
-        self.clear()
-        if not chunks:
-            return
-        window = self.window
+        tokens = pairs = context = before = 0
         for sequence, new in chunks:
             before = sequence.prefilled
-            self.tokens += new
-            self.pairs += new * before + new * (new + 1) // 2
-            self.context += before + new
-            if window:
-                self.window_pairs += visible_pairs(new, before, window)
-                self.window_context += min(before + new, window + new - 1)
-        self.before = before
+            tokens += new
+            pairs += new * before + new * (new + 1) // 2
+            context += before + new
+        self.tokens, self.pairs, self.context, self.before = tokens, pairs, context, before
         self.chunks = len(chunks)
+        if self.window:
+            window = self.window
+            self.window_pairs = sum(visible_pairs(new, s.prefilled, window) for s, new in chunks)
+            self.window_context = sum(min(s.prefilled + new, window + new - 1) for s, new in chunks)

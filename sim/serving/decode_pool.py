@@ -16,8 +16,8 @@ class DecodePool:
     """Sequences that gain one token a step, all together."""
 
     __slots__ = (
-        "_finish", "_gap_s", "_gap_step", "_growing", "_joiners", "_last_end_s", "_saturation",
-        "block_size", "blocks_due", "context", "count", "members", "step", "window", "window_context",
+        "_finish", "_gap_s", "_gap_step", "_joiners", "_last_end_s", "_saturation", "block_size", "blocks_due", "context",
+        "count", "members", "step", "window", "window_context", "window_growth",
     )  # fmt: skip
 
     def __init__(self, block_size: int, window: int = 0) -> None:
@@ -29,7 +29,7 @@ class DecodePool:
         self.members: dict[int, Sequence] = {}  # by index, oldest admission first
         self.blocks_due = [0] * block_size  # [step % block_size]: members that need a new block at such a step
         self.window_context = 0  # KV tokens over all members, each capped at the window
-        self._growing = 0  # members still below the window
+        self.window_growth = 0  # members still below the window: windowed tokens gained in a step
         self._saturation: list[int] = []  # steps at which a member reaches it
         self._finish: list[tuple[int, int]] = []  # (step after which a member is done, its index)
         self._joiners: list[Sequence] = []  # members that have not decoded a token yet
@@ -52,7 +52,7 @@ class DecodePool:
         if self.window:
             self.window_context += min(context, self.window)
             if context < self.window:
-                self._growing += 1
+                self.window_growth += 1
                 heappush(self._saturation, step + self.window - context)
 
     def leave(self, sequence: Sequence) -> int:
@@ -67,7 +67,7 @@ class DecodePool:
             sequence.generated += self.step - sequence.join_step
             sequence.last_token_s = self._last_end_s
         if self.window and held < self.window:
-            self._growing -= 1
+            self.window_growth -= 1
             self._saturation.remove(sequence.join_step + self.window - sequence.join_context)
             self._saturation.sort()
         return held
@@ -106,11 +106,6 @@ class DecodePool:
         """Steps until the next member's context reaches the window; the cost's slope changes there."""
         return self._saturation[0] - self.step if self._saturation else 1 << 60
 
-    @property
-    def window_growth(self) -> int:
-        """Windowed KV tokens gained in a step."""
-        return self._growing
-
     def blocks_over(self, steps: int) -> int:
         """New KV blocks that the next `steps` steps take."""
         size = self.block_size
@@ -124,7 +119,9 @@ class DecodePool:
 
     def steps_within(self, free_blocks: int, steps: int) -> int:
         """The most steps, up to `steps`, whose new blocks fit in `free_blocks`."""
-        if (steps // self.block_size + 1) * self.count <= free_blocks or self.blocks_over(steps) <= free_blocks:
+        if steps * self.count <= free_blocks * self.block_size - self.count * self.block_size:
+            return steps  # a whole round of new blocks to spare
+        if self.blocks_over(steps) <= free_blocks:
             return steps
         whole = free_blocks // self.count
         done, left = whole * self.block_size, free_blocks - whole * self.count
@@ -154,23 +151,24 @@ class DecodePool:
                     sequence.max_gap_s = gap
         gap = first_end_s - self._last_end_s
         step = self.step
-        self._note_gap(step + 1, gap)
+        values, at = self._gap_s, self._gap_step
+        while values and values[-1] <= gap:
+            values.pop()
+            at.pop()
+        values.append(gap)
+        at.append(step + 1)
         if steps > 1:
-            self._note_gap(step + steps, last_step_s)
+            while values and values[-1] <= last_step_s:
+                values.pop()
+                at.pop()
+            values.append(last_step_s)
+            at.append(step + steps)
         self._last_end_s = last_end_s
         self.step = step + steps
         self.context += steps * self.count
         if self.window:
-            self.window_context += steps * self._growing
+            self.window_context += steps * self.window_growth
             while self._saturation and self._saturation[0] <= self.step:
                 heappop(self._saturation)
-                self._growing -= 1
+                self.window_growth -= 1
         return gap, self.count - len(joiners), joiners
-
-    def _note_gap(self, step: int, seconds: float) -> None:
-        values, steps = self._gap_s, self._gap_step
-        while values and values[-1] <= seconds:
-            values.pop()
-            steps.pop()
-        values.append(seconds)
-        steps.append(step)

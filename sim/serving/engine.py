@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 from policies.serving import Batch, BatchScheduler, Sequence, StepView, blocks_for
@@ -10,7 +11,7 @@ from sim.serving.chunk_load import ChunkLoad
 from sim.serving.decode_pool import DecodePool
 from sim.serving.inbox import Inbox
 from sim.serving.kv_blocks import KvBlocks
-from sim.serving.record import RequestLog, RunLog
+from sim.serving.record import RequestLog, RunLog, pack_run
 from sim.serving.run import Run
 
 
@@ -119,7 +120,7 @@ class Engine:
         sequence.blocks = self._scheduler.blocks_at_admission(sequence, self.blocks.block_size)
         self.blocks.take(sequence.blocks)
 
-    def _preempt(self, lane: Lane, victims: list[Sequence]) -> float:
+    def _preempt(self, lane: Lane, victims: Seq[Sequence]) -> float:
         copied = 0
         for sequence in victims:
             sequence.preemptions += 1
@@ -167,13 +168,11 @@ class Engine:
             for sequence in joiners:
                 self._runs.joiner_gaps.append(first_end_s - sequence.last_token_s)
         load = lane.load
-        self._runs.add(
-            (
-                self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks,
-                load.pairs, load.context, decodes, run.padding_rows, context + decodes, window_context + growing,
-                growing, load.window_pairs, load.window_context, run.copy_s, gap_s, gap_seqs,
-                self.blocks.total - self.blocks.free, len(self.waiting), batch.waits_for_kv,
-            )
+        self._runs.rows += pack_run(
+            self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks, load.pairs,
+            load.context, decodes, run.padding_rows, context + decodes, window_context + growing, growing,
+            load.window_pairs, load.window_context, run.copy_s, gap_s, gap_seqs, self.blocks.total - self.blocks.free,
+            len(self.waiting), batch.waits_for_kv,
         )  # fmt: skip
         if decodes and pool.steps_to_finish() <= 0:
             for sequence, held in pool.pop_finished():

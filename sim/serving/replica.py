@@ -54,7 +54,8 @@ class Replica(Engine):
             self._run = run
             while True:
                 try:
-                    yield env.timeout(max(0.0, run.end_s - env.now))
+                    delay = run.end_s - env.now
+                    yield env.timeout(delay if delay > 0.0 else 0.0)
                     break
                 except simpy.Interrupt as arrival:
                     run.cut(arrival.cause)
@@ -112,10 +113,15 @@ class Replica(Engine):
         """How often a batch may repeat: until a finish, a memory shortage, or a change of the cost's slope."""
         if self._exact:
             return 1
-        steps = min(steps, batch.repeats)
+        if batch.repeats < steps:
+            steps = batch.repeats
         if decodes and steps > 1:
             pool = self._lane.pool
-            steps = min(steps, pool.steps_to_finish(), pool.steps_to_window())
+            left = pool.steps_to_finish()
+            if left < steps:
+                steps = left
+            if pool.window:
+                steps = min(steps, pool.steps_to_window())
             if self._grows:
                 steps = pool.steps_within(self.blocks.free, steps)
         return steps

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import sqrt
 
 from policies.serving import Batch
 
 
-@dataclass(slots=True)
 class Run:
     """`steps` steps of one composition; the i-th (from 0) takes first_s + i x slope_s; slope_s is never negative."""
 
-    batch: Batch
-    start_s: float
-    copy_s: float  # swapping KV blocks, before the first step
-    first_s: float
-    slope_s: float
-    steps: int
-    decodes: int  # decoding sequences in each step
-    padding_rows: int  # finished sequences still computed
-    end_s: float = 0.0
+    __slots__ = ("batch", "copy_s", "decodes", "end_s", "first_s", "padding_rows", "slope_s", "start_s", "steps")
 
-    def __post_init__(self) -> None:
-        self.end_s = self.end_after(self.steps)
+    def __init__(
+        self,
+        batch: Batch,
+        start_s: float,
+        copy_s: float,  # swapping KV blocks, before the first step
+        first_s: float,
+        slope_s: float,
+        steps: int,
+        decodes: int,  # decoding sequences in each step
+        padding_rows: int,  # finished sequences still computed
+    ) -> None:
+        self.batch = batch
+        self.start_s = start_s
+        self.copy_s = copy_s
+        self.first_s = first_s
+        self.slope_s = slope_s
+        self.steps = steps
+        self.decodes = decodes
+        self.padding_rows = padding_rows
+        self.end_s = self.end_after(steps)
 
     @property
     def first_end_s(self) -> float:
@@ -32,8 +40,6 @@ class Run:
 
     def end_after(self, steps: int) -> float:
         """When that many steps are done."""
-        if steps == 1:
-            return self.start_s + self.copy_s + self.first_s
         return self.start_s + self.copy_s + steps * self.first_s + self.slope_s * (0.5 * steps * (steps - 1))
 
     def steps_until(self, time_s: float) -> int:

@@ -1,0 +1,1 @@
+"""Workloads: what must be computed, and when it is asked for."""

@@ -1,0 +1,163 @@
+"""Distils ServeGen's client pools: the largest clients each by themselves, the small ones as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.randomness import stream
+from workloads.request import FloatArray
+from workloads.traces.distill_fit import knots
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOURS = 24
+LARGEST = 24
+SOURCE = "alibaba/ServeGen@f891d1189eb3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One client pool of the source."""
+
+    pool: str
+    title: str
+    default_duration_s: float
+    notes: tuple[str, ...] = ()
+
+
+NOTES = (
+    "A sum of clients: each has its own rate by hour of day, gap CV and laws of length; its lengths are independent of "
+    "each other, as the source gives no joint law.",
+    f"The {LARGEST} largest clients stand alone; the rest are one client, whose gaps are Poisson (a sum of many).",
+    "The source has no single arrivals, so there is no measured gap CV of the whole, and no prefix information.",
+)
+
+POOLS: dict[str, Pool] = {
+    "servegen-m-small": Pool(
+        pool="m-small",
+        title="A general language model of Alibaba's cloud (m-small), two weeks folded into a day",
+        default_duration_s=120.0,
+        notes=("At full scale a day is 1e8 requests: give rate_scale.",),
+    ),
+    "servegen-deepseek-r1": Pool(
+        pool="deepseek-r1",
+        title="DeepSeek-R1 on Alibaba's cloud, one day",
+        default_duration_s=3600.0,
+        notes=("Output tokens include the reasoning.",),
+    ),
+    "servegen-mm-image": Pool(
+        pool="mm-image",
+        title="An image-and-text model of Alibaba's cloud, one day",
+        default_duration_s=3600.0,
+        notes=(
+            "Prompt tokens are the text's plus, for every image, an independent draw of the client's image tokens "
+            "(assumed: the source gives count and tokens apart).",
+        ),
+    ),
+}
+
+
+def distil_pool(name: str, raw: Path) -> dict[str, Any]:
+    """Fit one pool."""
+    import pandas as pd  # noqa: PLC0415
+
+    pool = POOLS[name]
+    rates = pd.read_parquet(raw / "servegen" / "client_rates.parquet")
+    rates = rates[rates["pool"] == pool.pool]
+    lengths = pd.read_parquet(raw / "servegen" / f"token_pdf_{pool.pool}.parquet")
+    days = rates["t_s"].max() // 86_400 + 1
+    weight = rates.groupby("client")["rate_rps"].sum().sort_values(ascending=False)
+    known = [int(c) for c in weight.index if c in set(lengths["client"])]
+    groups = [[c] for c in known[:LARGEST]]
+    rest = [int(c) for c in weight.index if [int(c)] not in groups]
+    clients = [_client(rates, lengths, group, days) for group in (*groups, rest)]
+    rate = float(sum(np.mean(c["request_rate"]) for c in clients))
+    return {
+        "schema": 1,
+        "name": name,
+        "title": pool.title,
+        "source": f"{SOURCE}, pool {pool.pool}",
+        "licence": "Apache-2.0",
+        "grade": "measured",
+        "notes": [*NOTES, *pool.notes],
+        "default_duration_s": pool.default_duration_s,
+        "figures": {"mean_rate_per_s": round(rate, 3)} | _figures(rates, lengths),
+        "clients": clients,
+    }
+
+
+def _client(rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], days: int) -> dict[str, Any]:
+    """One client's table; `request_rate` is by hour of day, at the middle of each hour."""
+    mine = rates[rates["client"].isin(members)]
+    hour = (mine["t_s"] % 86_400) // 3_600
+    windows = 6 * days  # ten-minute windows an hour; a window not listed had no requests
+    hourly = mine.groupby(hour)["rate_rps"].sum().reindex(range(HOURS), fill_value=0.0) / windows
+    alone = len(members) == 1
+    order = np.argsort(mine["cv"].to_numpy())
+    share = np.cumsum(mine["rate_rps"].to_numpy()[order])
+    cv = float(mine["cv"].to_numpy()[order][np.searchsorted(share, share[-1] / 2)]) if alone else 1.0
+    entry: dict[str, Any] = {
+        "name": f"client-{members[0]}" if alone else "rest",
+        "gap_cv": float(f"{max(cv, 0.05):.4g}"),
+        "request_rate": [float(f"{r:.4g}") for r in hourly],
+    }
+    for key in ("prompt_tokens", "output_tokens"):
+        values, weights = _law(rates, lengths, members, key)
+        p, tokens = knots(values, weights, tolerance=0.02, most=48)
+        entry[key] = {"probabilities": p, "tokens": [round(t) for t in tokens]}
+    return entry
+
+
+def _law(
+    rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], key: str
+) -> tuple[NDArray[np.float64], FloatArray]:
+    """Values and weights of a length over all windows of some clients, weighted by the requests in each."""
+    values, weights = [], []
+    known = lengths[lengths["client"].isin(members)]
+    used = known if len(known) else lengths
+    for (client, start), window in used.groupby(["client", "t_s"]):
+        fields = {row.field: (np.asarray(row.value), np.asarray(row.prob)) for row in window.itertuples()}
+        law = _prompt(fields) if key == "prompt_tokens" else fields["output_tokens"]
+        near = (rates["client"] == client) & (rates["t_s"] // 21_600 == start // 21_600)
+        requests = float(rates.loc[near, "rate_rps"].sum())
+        values.append(np.maximum(np.rint(law[0]), 1))
+        weights.append(requests * law[1] / law[1].sum())
+    return np.concatenate(values), np.concatenate(weights)
+
+
+def _prompt(fields: dict[str, tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    """Prompt lengths; of texts with images, 20,000 draws of text plus that many images."""
+    if "input_tokens" in fields:
+        return fields["input_tokens"]
+    rng = stream(0, "distill/images")
+
+    def draw(field: str, count: int) -> FloatArray:
+        values, share = fields[field]
+        return np.asarray(rng.choice(values, count, p=share / share.sum()), dtype=np.float64)
+
+    total = draw("text_tokens", 20_000)
+    if "image_count" in fields:
+        images = np.rint(draw("image_count", total.size)).astype(np.int64)
+        tokens = draw("image_tokens", int(images.sum()))
+        total += np.bincount(np.repeat(np.arange(total.size), images), weights=tokens, minlength=total.size)
+    return total, np.ones(total.size)
+
+
+def _figures(rates: pd.DataFrame, lengths: pd.DataFrame) -> dict[str, float]:
+    """Quantiles of the pool's mixture; clients of unknown lengths count as the others' mixture."""
+    found: dict[str, float] = {}
+    everyone = sorted(set(lengths["client"]))
+    for name, key in (("prompt", "prompt_tokens"), ("output", "output_tokens")):
+        values, weights = _law(rates, lengths, everyone, key)
+        order = np.argsort(values, kind="stable")
+        share = np.cumsum(weights[order]) / weights.sum()
+        found[f"{name}_mean"] = float(f"{np.average(values, weights=weights):.5g}")
+        for percent in (50, 90, 99):
+            found[f"{name}_p{percent}"] = float(values[order][np.searchsorted(share, percent / 100)])
+    return found
