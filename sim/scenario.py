@@ -79,26 +79,23 @@ class ServingSection(Section):
 
 
 class WorkloadSection(Section):
-    """[workload]: a trace (catalog name or file), or arrivals and lengths to generate."""
+    """[workload]: a trace (catalog name or file) or a generator, and how much of it."""
 
     trace: str | None = None
-    arrivals: PolicyChoice | None = None
-    prompt_tokens: PolicyChoice | None = None
-    output_tokens: PolicyChoice | None = None
-    sessions: PolicyChoice | None = None  # a generator of whole conversations or client pools
+    generator: dict[str, Any] | None = None  # { name = "synthetic", arrivals = {...}, prompt_tokens = {...}, ... }
+    request_rate: float | None = Field(default=None, gt=0)  # requests/s: Poisson arrivals in place of the file's
     rate_scale: float = Field(default=1.0, gt=0)
     duration_s: float | None = Field(default=None, gt=0)
     num_requests: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> WorkloadSection:
-        given = [self.trace is not None, self.arrivals is not None, self.sessions is not None]
-        if sum(given) != 1:
-            raise ValueError("give exactly one of 'trace', 'arrivals' (with prompt_tokens and output_tokens), 'sessions'")
-        if self.arrivals is not None and (self.prompt_tokens is None or self.output_tokens is None):
-            raise ValueError("'arrivals' needs 'prompt_tokens' and 'output_tokens' beside it")
-        if self.trace is None and self.duration_s is None and self.num_requests is None:
-            raise ValueError("a generated workload needs 'duration_s' or 'num_requests'")
+        if (self.trace is None) == (self.generator is None):
+            raise ValueError("workload: give exactly one of 'trace' and 'generator'")
+        if self.generator is not None and self.duration_s is None and self.num_requests is None:
+            raise ValueError("workload: a generator needs 'duration_s' or 'num_requests' beside it")
+        if self.generator is not None and self.request_rate is not None:
+            raise ValueError("workload.request_rate: goes with a trace file; a generator has its own arrivals")
         return self
 
 

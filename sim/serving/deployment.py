@@ -13,7 +13,7 @@ from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.errors import FleetcastError
 from hardware_models.framework import Framework, framework
-from hardware_models.specs import GpuSpec, NodeSpec
+from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
 from sim.scenario import Scenario, ServingSection
 from sim.serving.engine import Limits
 from sim.serving.memory import GIB, MemoryPlan, activation_peak_bytes, plan_memory
@@ -48,6 +48,7 @@ class Deployment:
     memory: MemoryPlan
     gpus_per_replica: int
     gpus_total: int
+    grade: str  # of the operator times: measured, quoted or assumed
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -95,7 +96,7 @@ def deploy(scenario: Scenario) -> Deployment:
     )
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
-        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes,
+        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, device.efficiency.source["default"].grade,
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def tensor_fabric(node: NodeSpec, ranks: int, network: str | None) -> AnyFabric:
     return HierarchicalFabric(inner, Fabric(_network(node, network), -(-ranks // inner.ranks)))
 
 
-def _network(node: NodeSpec, name: str | None):  # type: ignore[no-untyped-def]
+def _network(node: NodeSpec, name: str | None) -> LinkSpec:
     """A GPU's share of its node's cards, as a link."""
     if not node.nics:
         raise FleetcastError(f"cluster.node: {node.name} has no network card; keep a replica inside one node")
@@ -204,10 +205,10 @@ def _transfer(
 def _widest_mlp(architecture: ModelArchitecture) -> int:
     """Widest dense or per-token expert projection of any layer."""
     widths = []
-    for spec in architecture.layers:
-        mlp = spec.mlp
+    for group in architecture.groups:
+        mlp = group.mlp
         if isinstance(mlp, DenseMlp):
             widths.append(mlp.intermediate_size)
         else:
-            widths.append(mlp.top_k * mlp.expert_intermediate_size + (mlp.shared_intermediate or 0))
+            widths.append(mlp.top_k * mlp.expert_intermediate_size + mlp.shared_intermediate_size)
     return max(widths)

@@ -66,7 +66,7 @@ def summarise(
     summary |= _cost(scenario, run, duration, output)
     summary["energy_j"] = None  # no power model in this scenario
     summary["bottleneck"] = bottleneck_sentence(summary)
-    summary["grade"] = run.deployment.stages[0].grade
+    summary["grade"] = deployment.grade
     summary["notes"] = _notes(scenario, run)
     return summary
 

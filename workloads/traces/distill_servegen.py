@@ -122,9 +122,12 @@ def _law(
     known = lengths[lengths["client"].isin(members)]
     used = known if len(known) else lengths
     for (client, start), window in used.groupby(["client", "t_s"]):
-        fields = {row.field: (np.asarray(row.value), np.asarray(row.prob)) for row in window.itertuples()}
+        fields = {
+            str(f): (np.asarray(v), np.asarray(p))
+            for f, v, p in zip(window["field"], window["value"], window["prob"], strict=True)
+        }
         law = _prompt(fields) if key == "prompt_tokens" else fields["output_tokens"]
-        near = (rates["client"] == client) & (rates["t_s"] // 21_600 == start // 21_600)
+        near = (rates["client"] == client) & (rates["t_s"] // 21_600 == int(str(start)) // 21_600)
         requests = float(rates.loc[near, "rate_rps"].sum())
         values.append(np.maximum(np.rint(law[0]), 1))
         weights.append(requests * law[1] / law[1].sum())

@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/installed
+	$(BIN)/fleetcast run scenarios/chat-70b-prefill-first.toml --out runs/prefill-first
+	$(BIN)/fleetcast run scenarios/chat-70b-chunked.toml --out runs/chunked
+	$(BIN)/fleetcast compare runs/prefill-first runs/chunked
+	@echo "Pictures: open runs/chunked/report.html. Next: edit scenarios/chat-70b-chunked.toml, or add --set key=value."
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/pytest -n auto
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/serving_speed.py
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,solver]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs build *.egg-info

@@ -1,0 +1,156 @@
+"""What Fleetcast knows, listed; and one entry in full, each number with its grade and source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardware_models import catalog
+from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.framework import framework, framework_names
+from hardware_models.specs import Spec
+from policies.serving import ROUTERS, SCHEDULERS
+from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
+from workloads.models import catalog as models
+from workloads.models.counts import active_parameters, kv_bytes_per_token, parameters
+from workloads.traces.catalog import catalog_entry, catalog_names
+
+HARDWARE = ("gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "prices")
+KINDS = (*HARDWARE, "models", "traces", "policies", "generators", "engines", "studies")
+
+
+def print_catalog(kind: str | None, name: str | None) -> None:
+    """List the kinds, a kind's names, or one entry."""
+    for line in catalog_lines(kind, name):
+        click.echo(line)
+
+
+def catalog_lines(kind: str | None, name: str | None) -> list[str]:
+    """The listing, line by line; raises UnknownNameError."""
+    if kind is None:
+        return ["give a kind, and a name for one entry with its sources:", *(f"  fleetcast catalog {k}" for k in KINDS)]
+    if kind not in KINDS and f"{kind}s" in KINDS:
+        kind += "s"
+    if kind in HARDWARE:
+        return _listed(catalog.names(kind)) if name is None else _spec_lines(kind, name)
+    views: dict[str, tuple[Callable[[], list[str]], Callable[[str], list[str]]]] = {
+        "models": (_model_list, _model_lines),
+        "traces": (catalog_names, _trace_lines),
+        "engines": (framework_names, _engine_lines),
+        "policies": (lambda: _registry_list(POLICIES), lambda n: _registry_lines(POLICIES, n)),
+        "generators": (lambda: _registry_list(WORKLOADS), lambda n: _registry_lines(WORKLOADS, n)),
+        "studies": (_study_list, _study_lines),
+    }
+    if kind not in views:
+        raise UnknownNameError("catalog", kind, KINDS)
+    listing, entry = views[kind]
+    return _listed(listing()) if name is None else entry(name)
+
+
+POLICIES: dict[str, dict[str, type[Any]]] = {"serving.scheduler": {**SCHEDULERS}, "serving.router": {**ROUTERS}}
+WORKLOADS = {
+    "workload.generator": GENERATORS,
+    "arrivals": ARRIVALS,
+    "prompt_tokens, output_tokens": LENGTHS,
+}
+
+
+def _listed(names: list[str]) -> list[str]:
+    return [f"  {name}" for name in names]
+
+
+def _spec_lines(kind: str, name: str) -> list[str]:
+    spec: Spec = getattr(catalog, kind if kind == "prices" else kind.removesuffix("s"))(name)
+    lines = [f"{name}"]
+    for key, value in spec.model_dump(exclude={"name", "source"}).items():
+        entries = value.items() if isinstance(value, dict) else [(None, value)]
+        for entry, number in entries:
+            full = key if entry is None else f"{key}.{entry}"
+            source = spec.source_of(full)
+            lines.append(f"  {full:<34} {_number(number):>22}  {source.grade:<9} {source.text}")
+    return lines
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _model_list() -> list[str]:
+    lines = []
+    for name in models.names():
+        architecture = models.model(name)
+        total, active = parameters(architecture), active_parameters(architecture)
+        extra = f", {active / 1e9:.3g} B active" if active != total else ""
+        kv = kv_bytes_per_token(architecture, "bf16")
+        lines.append(f"{name:<22} {total / 1e9:8.4g} B parameters{extra}, KV {kv / 1024:,.0f} KiB a token")
+    return lines
+
+
+def _model_lines(name: str) -> list[str]:
+    architecture = models.model(name)
+    lines = [name, f"  source: {models.source(name)}", f"  parameters: {parameters(architecture):,}"]
+    for field in dataclasses.fields(architecture):
+        if field.name not in ("name", "groups"):
+            lines.append(f"  {field.name}: {getattr(architecture, field.name)}")
+    lines += [f"  {group.count} layers: {group.attention}; {group.mlp}" for group in architecture.groups]
+    return lines
+
+
+def _trace_lines(name: str) -> list[str]:
+    entry = catalog_entry(name)
+    return [name, *(f"  {key}: {value}" for key, value in entry.items() if isinstance(value, str | int | float)),
+            *(f"  {key}: {value:,}" for key, value in entry["figures"].items() if isinstance(value, int | float))]  # fmt: skip
+
+
+def _engine_lines(name: str) -> list[str]:
+    profile = framework(name)
+    lines = [name]
+    for key, value in profile.model_dump(exclude={"name", "source"}).items():
+        source = profile.source.get(key, profile.source["default"])
+        lines.append(f"  {key:<24} {_number(value):>16}  {source.grade:<9} {source.text}")
+    return lines
+
+
+def _registry_list(registries: dict[str, dict[str, type[Any]]]) -> list[str]:
+    lines = []
+    for family, registry in registries.items():
+        lines += [f"{family}: {name:<20} {_first_line(kind)}" for name, kind in registry.items()]
+    return lines
+
+
+def _registry_lines(registries: dict[str, dict[str, type[Any]]], name: str) -> list[str]:
+    known = {n: kind for registry in registries.values() for n, kind in registry.items()}
+    if name not in known:
+        raise UnknownNameError("catalog", name, known)
+    kind = known[name]
+    lines = [f"{name}: {kind.__doc__ or ''}", "  keys:"]
+    for field in dataclasses.fields(kind):
+        default = "required" if field.default is dataclasses.MISSING else repr(field.default)
+        lines.append(f"    {field.name}: {field.type} = {default}")
+    return lines
+
+
+def _first_line(kind: type[Any]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _study_folder() -> Path:
+    return Path(__file__).parent.parent / "studies"
+
+
+def _study_list() -> list[str]:
+    return sorted(str(p.relative_to(_study_folder()).with_suffix("")) for p in _study_folder().glob("*/*.toml"))
+
+
+def _study_lines(name: str) -> list[str]:
+    path = _study_folder() / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownNameError("study", name, _study_list())
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise FleetcastError(f"{path}: cannot be read: {error.strerror}") from None

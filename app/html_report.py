@@ -1,0 +1,84 @@
+"""A self-contained HTML page about a run: the answer first, then pictures, then every figure."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import plotly.offline
+
+from app.console import HEADLINE, LATENCIES, STATISTICS
+from app.figures import figures
+from sim.metrics import METRICS
+from sim.result import Result
+from sim.scenario_file import scenario_toml
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; font-size: 1.15rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem; margin: 1rem 0; }
+.card { border: 1px solid #ddd; border-radius: 6px; padding: .5rem .8rem; }
+.card b { display: block; font-size: 1.25rem; } .card span { color: #666; font-size: .85rem; }
+table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
+td:first-child, th:first-child { text-align: left; }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; } .met { color: #00704a; } .missed { color: #b33c00; }
+.wide { overflow-x: auto; }
+"""
+
+
+def html_report(result: Result) -> str:
+    """The page as one string; it needs no network."""
+    summary, deployment = result.summary, result.run.deployment
+    cards = "".join(
+        f'<div class="card"><span>{escape(METRICS[key].name)}</span>'
+        f"<b>{escape(METRICS[key].text(METRICS[key].value(summary)))}</b></div>"
+        for key in (*HEADLINE, "ttft_s.p99", "tbt_s.p99")
+    )
+    pictures = "".join(
+        f"<h2>{escape(title)}</h2>"
+        f'<div class="wide">{figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})}</div>'
+        for title, figure in figures(result).items()
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(result.scenario.name)} - Fleetcast</title><style>{STYLE}</style>
+<script>{plotly.offline.get_plotlyjs()}</script></head><body>
+<h1>{escape(result.scenario.name)}</h1>
+<p>{escape(deployment.architecture.name)} on {result.scenario.cluster.nodes} x {escape(deployment.node.name)},
+{summary["requests"]:,} requests of {escape(result.run.requests.requests.source)},
+{summary["duration_s"]:,.1f} s simulated, seed {summary["seed"]}; hardware times are
+<b>{escape(summary["grade"])}</b>.</p>
+<p><b>{escape(summary["bottleneck"])}</b></p>
+{_slo(summary)}
+<div class="cards">{cards}</div>
+{pictures}
+<h2>Latencies, ms</h2><div class="wide">{_latency_table(summary)}</div>
+{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
+<h2>Scenario</h2><pre>{escape(scenario_toml(result.scenario))}</pre>
+</body></html>
+"""
+
+
+def _slo(summary: dict[str, Any]) -> str:
+    items = []
+    for key, verdict in summary["slo"].items():
+        if isinstance(verdict, dict):
+            reached = "-" if verdict["reached"] is None else f"{verdict['reached'] * 1e3:,.0f} ms"
+            word = "met" if verdict["met"] else "missed"
+            items.append(
+                f'<li>p{summary["slo"]["percentile"]:g} {escape(key)} &le; {verdict["limit"] * 1e3:,.0f} ms:'
+                f' <b class="{word}">{word}</b> ({reached})</li>'
+            )
+    return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def _latency_table(summary: dict[str, Any]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("", *STATISTICS))
+    rows = ""
+    for key, name in LATENCIES:
+        cells = "".join(
+            f"<td>{'-' if summary[key][s] is None else format(summary[key][s] * 1e3, ',.1f')}</td>" for s in STATISTICS
+        )
+        rows += f"<tr><td>{escape(name)}</td>{cells}</tr>"
+    return f"<table><tr>{head}</tr>{rows}</table>"
