@@ -119,6 +119,17 @@ def catalog_command(kind: str | None, name: str | None) -> None:
     print_catalog(kind, name)
 
 
+@command("validate")
+@click.argument("studies", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="List the studies.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on standard output, and nothing else.")
+def validate_command(studies: tuple[str, ...], only_list: bool, as_json: bool) -> None:
+    """Simulate published STUDIES (FAMILY/NAME; all by default) and set the published figures beside."""
+    from app.validate import print_validation
+
+    print_validation(studies, only_list, as_json)
+
+
 def main() -> None:
     """Entry point."""
     try:

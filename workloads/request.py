@@ -75,6 +75,7 @@ class RequestTable:
         )
         _check_shapes(table)
         _check_arrivals(source, arrival)
+        _check_ids(table)
         if np.all(arrival[1:] >= arrival[:-1]):
             return _frozen(table)
         return table.take(np.argsort(arrival, kind="stable"))
@@ -171,6 +172,17 @@ def _check_shapes(table: RequestTable) -> None:
         raise FleetcastError(
             f"trace {table.source}: prefix_block_tokens = {table.prefix_block_tokens}; "
             "prefix hashes need the tokens in a block, at least 1"
+        )
+
+
+def _check_ids(table: RequestTable) -> None:
+    ids = table.request_id
+    if np.all(ids[1:] > ids[:-1]):
+        return
+    unique, counts = np.unique(ids, return_counts=True)
+    if unique.size < ids.size:
+        raise FleetcastError(
+            f"trace {table.source}: request_id {unique[np.argmax(counts)]} is given twice; give each request its own"
         )
 
 

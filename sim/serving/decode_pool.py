@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from heapq import heappop, heappush
 
-from policies.serving import Sequence
+from policies.serving import UNLIMITED, Sequence
 
 
 class DecodePool:
@@ -30,7 +30,7 @@ class DecodePool:
         self.blocks_due = [0] * block_size  # [step % block_size]: members that need a new block at such a step
         self.window_context = 0  # KV tokens over all members, each capped at the window
         self.window_growth = 0  # members still below the window: windowed tokens gained in a step
-        self._saturation: list[int] = []  # steps at which a member reaches it
+        self._saturation: list[tuple[int, int]] = []  # (step at which a member reaches it, its index); may be stale
         self._finish: list[tuple[int, int]] = []  # (step after which a member is done, its index)
         self._joiners: list[Sequence] = []  # members that have not decoded a token yet
         self._last_end_s = 0.0
@@ -53,7 +53,7 @@ class DecodePool:
             self.window_context += min(context, self.window)
             if context < self.window:
                 self.window_growth += 1
-                heappush(self._saturation, step + self.window - context)
+                heappush(self._saturation, (step + self.window - context, index))
 
     def leave(self, sequence: Sequence) -> int:
         """Take a member out before its time; returns the KV tokens it held."""
@@ -66,10 +66,6 @@ class DecodePool:
         if self.step > sequence.join_step:
             sequence.generated += self.step - sequence.join_step
             sequence.last_token_s = self._last_end_s
-        if self.window and held < self.window:
-            self.window_growth -= 1
-            self._saturation.remove(sequence.join_step + self.window - sequence.join_context)
-            self._saturation.sort()
         return held
 
     def pop_finished(self) -> list[tuple[Sequence, int]]:
@@ -89,6 +85,8 @@ class DecodePool:
         self.blocks_due[(sequence.join_step - sequence.join_context) % self.block_size] -= 1
         if self.window:
             self.window_context -= min(held, self.window)
+            if held < self.window:
+                self.window_growth -= 1  # its entry among the saturations is stale now
         if self._gap_step:
             first = sequence.join_step + 2  # its first gap was noted when it joined the steps
             at = bisect_left(self._gap_step, first)
@@ -104,7 +102,14 @@ class DecodePool:
 
     def steps_to_window(self) -> int:
         """Steps until the next member's context reaches the window; the cost's slope changes there."""
-        return self._saturation[0] - self.step if self._saturation else 1 << 60
+        while self._saturation and not self._saturates(*self._saturation[0]):
+            heappop(self._saturation)
+        return self._saturation[0][0] - self.step if self._saturation else UNLIMITED
+
+    def _saturates(self, step: int, index: int) -> bool:
+        """Is this still a member's step, or of one that has left?"""
+        sequence = self.members.get(index)
+        return sequence is not None and sequence.join_step + self.window - sequence.join_context == step
 
     def blocks_over(self, steps: int) -> int:
         """New KV blocks that the next `steps` steps take."""
@@ -168,7 +173,8 @@ class DecodePool:
         self.context += steps * self.count
         if self.window:
             self.window_context += steps * self.window_growth
-            while self._saturation and self._saturation[0] <= self.step:
-                heappop(self._saturation)
-                self.window_growth -= 1
+            while self._saturation and self._saturation[0][0] <= self.step:
+                entry = heappop(self._saturation)
+                if entry not in self._saturation[:1]:  # twice where a member left and came back in one step
+                    self.window_growth -= self._saturates(*entry)
         return gap, self.count - len(joiners), joiners

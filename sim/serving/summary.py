@@ -53,6 +53,7 @@ def summarise(
         "max_tbt_s": _distribution(columns["max_tbt_s"]),
         "e2e_s": _distribution(columns["e2e_s"]),
         "queue_s": _distribution(columns["queue_s"]),
+        "ntpot_s": _distribution(columns["e2e_s"] / columns["output_tokens"]),  # vLLM's normalised latency
         "request_goodput_per_s": _rate(good, duration),
         "goodput_fraction": good / len(log.requests),
         "slo": _slo(scenario.slo, columns),

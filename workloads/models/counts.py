@@ -80,7 +80,7 @@ def kv_bytes_per_token(
 
 
 def visible_pairs(new_tokens: Size, context_tokens: Size, window: int = 0) -> Size:
-    """(query, key) pairs a head scores: new token i of n after c cached sees min(c + i, window) keys, itself included."""
+    """(query, key) pairs a head scores: new token i = 1..n after c cached ones sees min(c + i, window) keys."""
     if not window:
         return new_tokens * context_tokens + new_tokens * (new_tokens + 1.0) / 2.0
     # the first `growing` new tokens still see everything, the others exactly a window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from workloads.models.architecture import Attention, AttentionSpec, LayerGroup, Mlp, ModelArchitecture
+from workloads.models.architecture import Attention, AttentionSpec, DenseMlp, LayerGroup, Mlp, ModelArchitecture
 from workloads.models.config_fields import ConfigFields
 
 Reader = Callable[[ConfigFields], ModelArchitecture]
@@ -61,6 +61,30 @@ def windows(fields: ConfigFields, *, window: int, slides: Callable[[int], bool])
         if layer_type not in LAYER_TYPES:
             raise fields.error("layer_types", layer_type, f"unknown kind of layer; accepted: {', '.join(LAYER_TYPES)}")
     return [window if layer_type == "sliding_attention" else 0 for layer_type in layer_types]
+
+
+def sliding_window(fields: ConfigFields, default: int = 0) -> int:
+    """The config's sliding_window: null means none, absent the default of the family's configuration class."""
+    if "sliding_window" not in fields.config:
+        return default
+    return fields.integer("sliding_window", default=0)
+
+
+def qwen_attentions(
+    fields: ConfigFields, *, qkv_bias: bool, output_bias: bool = False, qk_norm: bool = False
+) -> list[AttentionSpec]:
+    """Attention a layer: with use_sliding_window, layers from max_window_layers on have a window."""
+    window = sliding_window(fields, default=4096) if fields.flag("use_sliding_window", False) else 0
+    first = fields.integer("max_window_layers", default=28, minimum=0)
+    return [
+        attention(fields, window=size, qkv_bias=qkv_bias, output_bias=output_bias, qk_norm=qk_norm)
+        for size in windows(fields, window=window, slides=lambda layer: layer >= first)
+    ]
+
+
+def gated_mlp(fields: ConfigFields) -> DenseMlp:
+    """A gated MLP without biases."""
+    return DenseMlp(intermediate_size=fields.integer("intermediate_size"))
 
 
 def grouped(attentions: Sequence[Attention], mlps: Sequence[Mlp]) -> tuple[LayerGroup, ...]:

@@ -1,10 +1,10 @@
-"""Families that follow Llama: RMSNorm, rotary positions, gated MLP."""
+"""Families that follow Llama: RMSNorm, rotary positions, a gated MLP in every layer."""
 
 from __future__ import annotations
 
-from workloads.models.architecture import AttentionSpec, DenseMlp, ModelArchitecture
+from workloads.models.architecture import DenseMlp, ModelArchitecture
 from workloads.models.config_fields import ConfigFields
-from workloads.models.hf_common import Reader, attention, decoder, windows
+from workloads.models.hf_common import Reader, attention, decoder, gated_mlp, qwen_attentions, sliding_window
 
 
 def _llama(fields: ConfigFields) -> ModelArchitecture:
@@ -14,40 +14,44 @@ def _llama(fields: ConfigFields) -> ModelArchitecture:
 
 
 def _mistral(fields: ConfigFields) -> ModelArchitecture:
-    window = sliding_window(fields, default=4096)
-    return decoder(fields, attention(fields, window=window), _gated(fields))
+    return decoder(fields, attention(fields, window=sliding_window(fields, default=4096)), gated_mlp(fields))
+
+
+def _qwen(fields: ConfigFields) -> ModelArchitecture:
+    """The first Qwen: intermediate_size is of gate and up together; the bias is on queries, keys and values only."""
+    both = fields.integer("intermediate_size")
+    if both % 2:
+        raise fields.error("intermediate_size", both, "must be even, it counts gate and up projection together")
+    return decoder(fields, attention(fields, qkv_bias=True), DenseMlp(intermediate_size=both // 2))
 
 
 def _qwen2(fields: ConfigFields) -> ModelArchitecture:
-    return decoder(fields, qwen_attentions(fields, qkv_bias=True), _gated(fields))
+    return decoder(fields, qwen_attentions(fields, qkv_bias=True), gated_mlp(fields))
 
 
-def sliding_window(fields: ConfigFields, default: int = 0) -> int:
-    """The config's sliding_window: null means none, absent the default of the family's configuration class."""
-    if "sliding_window" not in fields.config:
-        return default
-    return fields.integer("sliding_window", default=0)
+def _qwen3(fields: ConfigFields) -> ModelArchitecture:
+    bias = fields.flag("attention_bias", False)
+    attentions = qwen_attentions(fields, qkv_bias=bias, output_bias=bias, qk_norm=True)
+    return decoder(fields, attentions, gated_mlp(fields))
 
 
-def qwen_attentions(
-    fields: ConfigFields, *, qkv_bias: bool, output_bias: bool = False, qk_norm: bool = False
-) -> list[AttentionSpec]:
-    """Attention a layer: with use_sliding_window, layers from max_window_layers on have a window."""
-    sliding = fields.flag("use_sliding_window", False)
-    window = sliding_window(fields, default=4096) if sliding else 0
-    first = fields.integer("max_window_layers", default=28, minimum=0)
-    return [
-        attention(fields, window=size, qkv_bias=qkv_bias, output_bias=output_bias, qk_norm=qk_norm)
-        for size in windows(fields, window=window, slides=lambda layer: layer >= first)
-    ]
+def _phi3(fields: ConfigFields) -> ModelArchitecture:
+    return decoder(fields, attention(fields, window=sliding_window(fields)), gated_mlp(fields))
 
 
-def _gated(fields: ConfigFields) -> DenseMlp:
-    return DenseMlp(intermediate_size=fields.integer("intermediate_size"))
+def _internlm(fields: ConfigFields) -> ModelArchitecture:
+    """InternLM 1 and 2: one `bias` for the four attention projections."""
+    bias = fields.flag("bias", True)
+    return decoder(fields, attention(fields, qkv_bias=bias, output_bias=bias), gated_mlp(fields))
 
 
 LLAMA_LIKE: dict[str, Reader] = {
+    "internlm": _internlm,
+    "internlm2": _internlm,
     "llama": _llama,
     "mistral": _mistral,
+    "phi3": _phi3,
+    "qwen": _qwen,
     "qwen2": _qwen2,
+    "qwen3": _qwen3,
 }

@@ -23,8 +23,8 @@ from workloads.models.architecture import (
     DenseMlp,
     LatentAttentionSpec,
     LayerGroup,
-    MoeMlp,
     ModelArchitecture,
+    MoeMlp,
 )
 
 
@@ -181,9 +181,7 @@ def _attention_operators(
     return operators
 
 
-def _latent_operators(
-    hidden: int, spec: LatentAttentionSpec, tokens: Size, tp: int, dtypes: Dtypes
-) -> list[Operator]:
+def _latent_operators(hidden: int, spec: LatentAttentionSpec, tokens: Size, tp: int, dtypes: Dtypes) -> list[Operator]:
     """Projections of latent attention; the up-projections of K and V are absorbed into queries and outputs, head by head."""
     heads = spec.heads // tp
     qk_dim = spec.qk_nope_head_dim + spec.qk_rope_head_dim
@@ -251,7 +249,9 @@ def _mlp_operators(
         Operator("experts_down_proj", grouped(hidden, shard), 1),
         Operator(
             "experts_combine",
-            Elementwise(elements=tokens * hidden, reads=spec.top_k, writes=1, dtype=dtypes.residual, flop_per_element=2),
+            Elementwise(
+                elements=tokens * hidden, reads=spec.top_k, writes=1, dtype=dtypes.residual, flop_per_element=2
+            ),
             1,
         ),
     ]

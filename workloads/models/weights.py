@@ -93,10 +93,7 @@ def _latent_weights(hidden: int, spec: LatentAttentionSpec, tp: int) -> list[Wei
     """Down-projections and their norms are kept on every rank, up-projections are divided by heads (DeepSeek-V2)."""
     heads = _ceil(spec.heads, tp)
     query = heads * (spec.qk_nope_head_dim + spec.qk_rope_head_dim)
-    if spec.q_lora_rank:
-        query_elements = spec.q_lora_rank * (hidden + query)
-    else:
-        query_elements = hidden * query
+    query_elements = spec.q_lora_rank * (hidden + query) if spec.q_lora_rank else hidden * query
     down = hidden * (spec.kv_lora_rank + spec.qk_rope_head_dim)
     up = spec.kv_lora_rank * heads * (spec.qk_nope_head_dim + spec.v_head_dim)
     output = heads * spec.v_head_dim * hidden

@@ -78,8 +78,9 @@ def choose(where: str, header: Sequence[str], formats: Sequence[TableFormat]) ->
     if found:
         fields = {one.column.field for one in found}
         missing = [" or ".join(c.names) for c in nearest.columns if c.required and c.field not in fields]
+        lacking = ", ".join(missing)
         raise FleetcastError(
-            f"{where}: lacks the column {', '.join(missing)}, which a {nearest.name} trace needs; add it to the header"
+            f"{where}: lacks the column {lacking}, which the format {nearest.name} needs; add it to the header"
         )
     titles = ", ".join(title.strip()[:40] for title in header[:8])
     known = "; ".join(fmt.describe() for fmt in formats)

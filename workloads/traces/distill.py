@@ -103,11 +103,11 @@ RECIPES: dict[str, Recipe] = {
     "bench-poisson": Recipe(
         file="bench/workload_20000.csv.gz",
         title="Reference workload of 20,000 requests with conversation lengths",
-        source="reference workload with lengths like azure-conv-2023",
-        licence="CC-BY-4.0 (lengths: Azure/AzurePublicDataset)",
+        source="the project's reference workload (workload_20000.csv), whose origin is not stated",
+        licence="not stated",
         notes=(
-            "Poisson at 5 requests/s with gaps cut at 0.6 s (three mean gaps, as Vidur's generator cuts them): "
-            "hence 5.24 requests/s and a gap CV of 0.88, not 1.",
+            "Its gaps are those of a Poisson process at 5 requests/s cut at 0.6 s, three mean gaps: "
+            "hence 5.24 requests/s and a gap CV of 0.88, not 1. Lengths resemble azure-conv-2023.",
             NO_PREFIX,
         ),
     ),

@@ -36,6 +36,7 @@ def knots(
     while len(chosen) < min(most, len(p)):
         at = np.array(sorted(chosen))
         error = np.abs(np.interp(p, p[at], q[at]) - q) / scale
+        error[at] = 0.0
         worst = int(np.argmax(error))
         if error[worst] <= tolerance:
             break

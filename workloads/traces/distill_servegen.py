@@ -71,12 +71,15 @@ def distil_pool(name: str, raw: Path) -> dict[str, Any]:
     rates = pd.read_parquet(raw / "servegen" / "client_rates.parquet")
     rates = rates[rates["pool"] == pool.pool]
     lengths = pd.read_parquet(raw / "servegen" / f"token_pdf_{pool.pool}.parquet")
-    days = rates["t_s"].max() // 86_400 + 1
     weight = rates.groupby("client")["rate_rps"].sum().sort_values(ascending=False)
-    known = [int(c) for c in weight.index if c in set(lengths["client"])]
-    groups = [[c] for c in known[:LARGEST]]
-    rest = [int(c) for c in weight.index if [int(c)] not in groups]
-    clients = [_client(rates, lengths, group, days) for group in (*groups, rest)]
+    order = [int(client) for client in weight.index]
+    groups, rest = [[client] for client in order[:LARGEST]], order[LARGEST:]
+    known = set(lengths["client"])
+    unknown = sum(weight[client] for client in order if client not in known) / weight.sum()
+    guessed = (
+        f"Clients with {unknown:.0%} of the requests have no lengths in the source; they take the others' (assumed).",
+    )
+    clients = [_client(rates, lengths, group) for group in (*groups, rest)]
     rate = float(sum(np.mean(c["request_rate"]) for c in clients))
     return {
         "schema": 1,
@@ -85,19 +88,20 @@ def distil_pool(name: str, raw: Path) -> dict[str, Any]:
         "source": f"{SOURCE}, pool {pool.pool}",
         "licence": "Apache-2.0",
         "grade": "measured",
-        "notes": [*NOTES, *pool.notes],
+        "notes": [*NOTES, *pool.notes, *(guessed if unknown > 0.005 else ())],
         "default_duration_s": pool.default_duration_s,
         "figures": {"mean_rate_per_s": round(rate, 3)} | _figures(rates, lengths),
         "clients": clients,
     }
 
 
-def _client(rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], days: int) -> dict[str, Any]:
+def _client(rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int]) -> dict[str, Any]:
     """One client's table; `request_rate` is by hour of day, at the middle of each hour."""
     mine = rates[rates["client"].isin(members)]
-    hour = (mine["t_s"] % 86_400) // 3_600
-    windows = 6 * days  # ten-minute windows an hour; a window not listed had no requests
-    hourly = mine.groupby(hour)["rate_rps"].sum().reindex(range(HOURS), fill_value=0.0) / windows
+    starts = rates["t_s"].drop_duplicates()  # of ten-minute windows; in one not listed the client had no requests
+    windows = starts.groupby((starts % 86_400) // 3_600).count()
+    sums = mine.groupby((mine["t_s"] % 86_400) // 3_600)["rate_rps"].sum()
+    hourly = sums.reindex(range(HOURS), fill_value=0.0) / windows
     alone = len(members) == 1
     order = np.argsort(mine["cv"].to_numpy())
     share = np.cumsum(mine["rate_rps"].to_numpy()[order])
@@ -109,7 +113,7 @@ def _client(rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], days
     }
     for key in ("prompt_tokens", "output_tokens"):
         values, weights = _law(rates, lengths, members, key)
-        p, tokens = knots(values, weights, tolerance=0.02, most=48)
+        p, tokens = knots(values, weights, tolerance=0.01, most=56)
         entry[key] = {"probabilities": p, "tokens": [round(t) for t in tokens]}
     return entry
 
@@ -117,21 +121,31 @@ def _client(rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], days
 def _law(
     rates: pd.DataFrame, lengths: pd.DataFrame, members: list[int], key: str
 ) -> tuple[NDArray[np.float64], FloatArray]:
-    """Values and weights of a length over all windows of some clients, weighted by the requests in each."""
+    """Values and weights of a length: each client's windows by their requests, each client by all its requests."""
+    known = [client for client in members if client in set(lengths["client"])]
     values, weights = [], []
-    known = lengths[lengths["client"].isin(members)]
-    used = known if len(known) else lengths
-    for (client, start), window in used.groupby(["client", "t_s"]):
-        fields = {
-            str(f): (np.asarray(v), np.asarray(p))
-            for f, v, p in zip(window["field"], window["value"], window["prob"], strict=True)
-        }
-        law = _prompt(fields) if key == "prompt_tokens" else fields["output_tokens"]
-        near = (rates["client"] == client) & (rates["t_s"] // 21_600 == int(str(start)) // 21_600)
-        requests = float(rates.loc[near, "rate_rps"].sum())
-        values.append(np.maximum(np.rint(law[0]), 1))
-        weights.append(requests * law[1] / law[1].sum())
+    for client in known or sorted(set(lengths["client"])):
+        mine = rates[rates["client"] == client]
+        quarter = mine["t_s"].to_numpy() // 21_600
+        requests = mine["rate_rps"].to_numpy(dtype=np.float64)
+        laws, shares = [], []
+        for start, window in lengths[lengths["client"] == client].groupby("t_s"):
+            laws.append(_window(window, key))
+            shares.append(requests[quarter == int(str(start)) // 21_600].sum())
+        total = sum(shares)
+        for (value, share), part in zip(laws, shares, strict=True):
+            values.append(np.maximum(np.rint(value), 1))
+            part_of_client = part / total if total > 0 else 1 / len(laws)
+            weights.append(requests.sum() * part_of_client * share / share.sum())
     return np.concatenate(values), np.concatenate(weights)
+
+
+def _window(window: pd.DataFrame, key: str) -> tuple[FloatArray, FloatArray]:
+    fields = {
+        str(field): (np.asarray(value, dtype=np.float64), np.asarray(share, dtype=np.float64))
+        for field, value, share in zip(window["field"], window["value"], window["prob"], strict=True)
+    }
+    return _prompt(fields) if key == "prompt_tokens" else fields["output_tokens"]
 
 
 def _prompt(fields: dict[str, tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
@@ -153,7 +167,7 @@ def _prompt(fields: dict[str, tuple[FloatArray, FloatArray]]) -> tuple[FloatArra
 
 
 def _figures(rates: pd.DataFrame, lengths: pd.DataFrame) -> dict[str, float]:
-    """Quantiles of the pool's mixture; clients of unknown lengths count as the others' mixture."""
+    """Quantiles of the pool's mixture; clients of unknown lengths are left out."""
     found: dict[str, float] = {}
     everyone = sorted(set(lengths["client"]))
     for name, key in (("prompt", "prompt_tokens"), ("output", "output_tokens")):

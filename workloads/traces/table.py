@@ -45,11 +45,28 @@ def read_parquet(file: TraceFile, formats: Sequence[TableFormat], rate: float | 
     header = list(table.column_names)
     fmt = choose(where, header, formats)
     columns = _wanted(where, fmt, header, rate)
+    values = _fast_columns({found: table.column(found.position) for found in columns})
+    if values is not None and _plausible(values, fmt):
+        return assemble(where, fmt, values, rate, seed)
     kept = [table.column(found.position).to_pylist() for found in columns]
     cells = [[_cell(value) for value in column] for column in kept]
     placed = [Located(column=c.column, position=i, name=c.name) for i, c in enumerate(columns)]
     rows = (Row(f"row {i}", row) for i, row in enumerate(zip(*cells, strict=True), start=1))
     return assemble(where, fmt, scan(where, fmt, placed, rows, len(placed)), rate, seed)
+
+
+def _fast_columns(columns: dict[Located, Any]) -> dict[str, Any] | None:
+    """Arrow columns as arrays, or None where one is not of the type its format has."""
+    values: dict[str, Any] = {}
+    for found, column in columns.items():
+        if found.column.kind == "name":
+            values[found.column.field] = [_cell(value).strip() for value in column.to_pylist()]
+            continue
+        array = column.to_numpy()
+        if array.dtype.kind not in "iuf":
+            return None
+        values[found.column.field] = array.astype(np.float64)
+    return values
 
 
 def _cell(value: object) -> str:

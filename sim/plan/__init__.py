@@ -1,0 +1,1 @@
+"""Searches that simulate: capacity under a service-level objective."""
