@@ -9,50 +9,48 @@ import plotly.offline
 
 from app.console import HEADLINE, LATENCIES, STATISTICS
 from app.figures import figures
-from sim.metrics import METRICS
+from sim.metrics import METRICS, plain
 from sim.result import Result
 from sim.scenario_file import scenario_toml
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; font-size: 1.15rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem; margin: 1rem 0; }
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1080px; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { margin-bottom: 0; overflow-wrap: anywhere; } h2 { margin: 2rem 0 .3rem; font-size: 1.15rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(155px, 1fr)); gap: .6rem; margin: 1rem 0; }
 .card { border: 1px solid #ddd; border-radius: 6px; padding: .5rem .8rem; }
-.card b { display: block; font-size: 1.25rem; } .card span { color: #666; font-size: .85rem; }
+.card b { font-size: 1.25rem; } .card span { display: block; color: #595959; font-size: .85rem; }
+.card small { color: #595959; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
-td:first-child, th:first-child { text-align: left; }
+td { font-variant-numeric: tabular-nums; } td:first-child, th:first-child { text-align: left; padding-left: 0; }
 pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; } .met { color: #00704a; } .missed { color: #b33c00; }
 .wide { overflow-x: auto; }
+@media (max-width: 520px) { td, th { padding: .2rem .4rem; font-size: .85rem; }
+  .cards { grid-template-columns: repeat(2, 1fr); } }
 """
+PLOT_CONFIG = {"responsive": True, "displayModeBar": False}
+LIMITS = {"ttft_s": "TTFT", "tbt_s": "longest TBT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
 def html_report(result: Result) -> str:
-    """The page as one string; it needs no network."""
+    """The page as one string; it needs no network, and the same run gives the same page."""
     summary, deployment = result.summary, result.run.deployment
-    cards = "".join(
-        f'<div class="card"><span>{escape(METRICS[key].name)}</span>'
-        f"<b>{escape(METRICS[key].text(METRICS[key].value(summary)))}</b></div>"
-        for key in (*HEADLINE, "ttft_s.p99", "tbt_s.p99")
-    )
-    pictures = "".join(
-        f"<h2>{escape(title)}</h2>"
-        f'<div class="wide">{figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})}</div>'
-        for title, figure in figures(result).items()
-    )
+    count = summary["requests"]
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(result.scenario.name)} - Fleetcast</title><style>{STYLE}</style>
 <script>{plotly.offline.get_plotlyjs()}</script></head><body>
 <h1>{escape(result.scenario.name)}</h1>
-<p>{escape(deployment.architecture.name)} on {result.scenario.cluster.nodes} x {escape(deployment.node.name)},
-{summary["requests"]:,} requests of {escape(result.run.requests.requests.source)},
-{summary["duration_s"]:,.1f} s simulated, seed {summary["seed"]}; hardware times are
+<p>{escape(deployment.architecture.name)} on {result.scenario.cluster.nodes:,} x {escape(deployment.node.name)},
+{count:,} request{"s" if count != 1 else ""} of {escape(result.run.requests.requests.source)},
+{plain(summary["duration_s"])} s simulated, seed {summary["seed"]}; hardware times are
 <b>{escape(summary["grade"])}</b>.</p>
 <p><b>{escape(summary["bottleneck"])}</b></p>
 {_slo(summary)}
-<div class="cards">{cards}</div>
-{pictures}
+<div class="cards">{_cards(summary)}</div>
+{_pictures(result)}
 <h2>Latencies, ms</h2><div class="wide">{_latency_table(summary)}</div>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Scenario</h2><pre>{escape(scenario_toml(result.scenario))}</pre>
@@ -60,14 +58,35 @@ def html_report(result: Result) -> str:
 """
 
 
+def _cards(summary: dict[str, Any]) -> str:
+    cards = ""
+    for key in (*HEADLINE, "ttft_s.p99", "tbt_s.p99"):
+        number, _, unit = METRICS[key].text(METRICS[key].value(summary)).partition(" ")
+        cards += (
+            f'<div class="card"><span>{escape(METRICS[key].name)}</span>'
+            f"<b>{escape(number)}</b> <small>{escape(unit)}</small></div>"
+        )
+    return cards
+
+
+def _pictures(result: Result) -> str:
+    html = ""
+    for number, (title, figure) in enumerate(figures(result).items(), start=1):
+        picture = figure.to_html(
+            full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
+        )
+        html += f'<h2>{escape(title)}</h2><div class="wide">{picture}</div>'
+    return html
+
+
 def _slo(summary: dict[str, Any]) -> str:
     items = []
     for key, verdict in summary["slo"].items():
         if isinstance(verdict, dict):
-            reached = "-" if verdict["reached"] is None else f"{verdict['reached'] * 1e3:,.0f} ms"
+            reached = "never: requests were rejected" if verdict["reached"] is None else f"{verdict['reached'] * 1e3:,.0f} ms"
             word = "met" if verdict["met"] else "missed"
             items.append(
-                f'<li>p{summary["slo"]["percentile"]:g} {escape(key)} &le; {verdict["limit"] * 1e3:,.0f} ms:'
+                f"<li>p{summary['slo']['percentile']:g} {LIMITS[key]} &le; {verdict['limit'] * 1e3:,.0f} ms:"
                 f' <b class="{word}">{word}</b> ({reached})</li>'
             )
     return f"<ul>{''.join(items)}</ul>" if items else ""

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_models.efficiency import link_efficiencies
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import UnknownNameError
 from hardware_models.ops import Size
 
 if TYPE_CHECKING:
     from hardware_models.specs import LinkSpec
 
 Floats = NDArray[np.float64]
+KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send_recv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,11 @@ class Fabric:
     def seconds(self, kind: str, payload_bytes: Size) -> Floats:
         """Time of one collective (or of one send), by its fastest algorithm.
 
-        kind: all_reduce, all_gather, reduce_scatter, all_to_all or send_recv.
+        kind: one of KINDS.
         payload_bytes: the buffer one rank starts with (all_gather: the gathered whole).
         """
+        if kind not in KINDS:
+            raise UnknownNameError("collective", kind, KINDS)
         payload = np.asarray(payload_bytes, float)
         if self.ranks == 1 and kind != "send_recv":
             return np.zeros_like(payload)
@@ -54,10 +57,8 @@ class Fabric:
                 return launch + (self.ranks - 1) * self.hop_s + share
             case "all_to_all":
                 return launch + self.hop_s + share if self._direct else launch + (self.ranks - 1) * self.hop_s + share
-            case "send_recv":
-                return launch + self.hop_s + payload / self.bytes_per_s
             case _:
-                raise FleetcastError(f"collective: unknown kind '{kind}'")
+                return launch + self.hop_s + payload / self.bytes_per_s
 
     @property
     def _direct(self) -> bool:

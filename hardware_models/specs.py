@@ -150,6 +150,7 @@ class LinkSpec(Spec):
     latency_s: Seconds  # one way, small message
     topology: Literal["switch", "pairs", "mesh", "host"]
     in_switch_reduction: bool = False  # the switch adds up all-reduces itself (SHARP)
+    peer_bandwidth_bytes_per_s: Rate | None = None  # mesh: to the nearest peer; None: alike to all
 
 
 class NodeSpec(Spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
 
@@ -28,7 +29,16 @@ class Metric:
         """As shown, with its unit."""
         if value != value:
             return "-"
-        return f"{value * self.shown_factor:,.4g} {self.shown_unit}".rstrip()
+        return f"{plain(value * self.shown_factor)} {self.shown_unit}".rstrip()
+
+
+def plain(value: float) -> str:
+    """Four significant digits at least, thousands grouped, no exponent between a ten-thousandth and a million millions."""
+    if value == 0.0 or not 1e-4 <= abs(value) < 1e12:
+        return f"{value:.4g}"
+    if abs(value) >= 1000.0:
+        return f"{value:,.0f}"
+    return f"{value:.{max(1, 3 - floor(log10(abs(value))))}f}".rstrip("0").rstrip(".")
 
 
 def _latency(key: str, name: str) -> list[Metric]:

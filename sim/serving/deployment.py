@@ -116,7 +116,7 @@ def tensor_fabric(node: NodeSpec, ranks: int, network: str | None) -> AnyFabric:
     """What joins the ranks of one tensor-parallel group, packed into as few scale-up groups and nodes as possible."""
     pcie = catalog.link(node.pcie)
     if node.scale_up is not None and ranks <= node.scale_up_group:
-        return Fabric(catalog.link(node.scale_up), ranks)
+        return Fabric(_scale_up(node, node.scale_up, ranks), ranks)
     if ranks <= node.gpus:
         if node.scale_up is None or node.scale_up_group == 1:
             return Fabric(pcie, ranks)
@@ -125,6 +125,16 @@ def tensor_fabric(node: NodeSpec, ranks: int, network: str | None) -> AnyFabric:
     inside = tensor_fabric(node, node.gpus, network)
     inner = inside if isinstance(inside, Fabric) else inside.inner
     return HierarchicalFabric(inner, Fabric(_network(node, network), -(-ranks // inner.ranks)))
+
+
+def _scale_up(node: NodeSpec, name: str, ranks: int) -> LinkSpec:
+    """What `ranks` neighbours of a scale-up group have for each other: in a mesh, only the links between them."""
+    link = catalog.link(name)
+    if link.topology != "mesh" or ranks == 1:
+        return link
+    peer = link.peer_bandwidth_bytes_per_s or link.bandwidth_bytes_per_s / (node.scale_up_group - 1)
+    share = min(link.bandwidth_bytes_per_s, (ranks - 1) * peer)
+    return link.model_copy(update={"bandwidth_bytes_per_s": share})
 
 
 def _network(node: NodeSpec, name: str | None) -> LinkSpec:
@@ -190,7 +200,7 @@ def _transfer(
         return lambda _rows: 0.0
     ranks = tp * pp
     if node.scale_up is not None and ranks <= node.scale_up_group:
-        link = catalog.link(node.scale_up)
+        link = _scale_up(node, node.scale_up, 2)
     elif ranks <= node.gpus:
         link = catalog.link(node.pcie)
     else:

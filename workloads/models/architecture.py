@@ -85,7 +85,8 @@ class ModelArchitecture:
     max_position_embeddings: int
     groups: tuple[LayerGroup, ...]
     tie_word_embeddings: bool = False
-    learned_positions: int = 0  # rows of a learned position table; 0: rotary or none
+    learned_positions: int = 0  # rows of a learned position table
+    rotary: bool = True  # queries and keys are rotated; False: learned positions or ALiBi
     embedding_size: int = 0  # where it differs from hidden_size (OPT-350m); 0: the same
     norms_per_layer: int = 2
     norm_vectors: int = 1  # 1: RMSNorm (weight), 2: LayerNorm (weight and bias)

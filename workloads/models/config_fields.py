@@ -21,6 +21,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "n_shared_experts": ("num_shared_experts",),
 }
 
+LARGEST = {"num_hidden_layers": 10_000}  # a larger one is a slip of the keyboard
+LARGEST_OF_OTHERS = 2**31 - 1
+LONGEST_VALUE = 60  # characters of a value that an error repeats
+
 
 class ConfigFields:
     """A config.json and the name by which errors call it."""
@@ -31,7 +35,9 @@ class ConfigFields:
 
     def error(self, key: str, value: object, problem: str) -> FleetcastError:
         """The one-sentence error about a key."""
-        return FleetcastError(f"{self.name}: {key} = {value!r}: {problem}")
+        shown = repr(value)
+        shown = shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}..."
+        return FleetcastError(f"{self.name}: {key} = {shown}: {problem}")
 
     def find(self, key: str) -> tuple[str, Any]:
         """The spelling that is present and its value; (key, None) where absent or null."""
@@ -52,6 +58,9 @@ class ConfigFields:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             kind = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
             raise self.error(spelling, value, f"must be {kind}")
+        largest = LARGEST.get(key, LARGEST_OF_OTHERS)
+        if value > largest:
+            raise self.error(spelling, value, f"must be at most {largest:,}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:

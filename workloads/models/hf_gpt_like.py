@@ -20,11 +20,11 @@ def _gpt2(fields: ConfigFields) -> ModelArchitecture:
     size = fields.integer("intermediate_size", default=4 * fields.integer("hidden_size"))
     mlp = DenseMlp(intermediate_size=size, gated=False, bias=True)
     architecture = decoder(fields, _attention(fields, True), mlp, tied=True)
-    return replace(architecture, norm_vectors=2, learned_positions=architecture.max_position_embeddings)
+    return replace(architecture, norm_vectors=2, rotary=False, learned_positions=architecture.max_position_embeddings)
 
 
 def _opt(fields: ConfigFields) -> ModelArchitecture:
-    """OPT (arXiv 2205.01068): its position table has two rows more than positions; post-norm models end without a norm."""
+    """OPT (arXiv 2205.01068): two rows more than positions in the table; post-norm models end without a norm."""
     bias = fields.flag("enable_bias", True)
     mlp = DenseMlp(intermediate_size=fields.integer("intermediate_size"), gated=False, bias=bias)
     architecture = decoder(fields, _attention(fields, bias), mlp, tied=True)
@@ -33,6 +33,7 @@ def _opt(fields: ConfigFields) -> ModelArchitecture:
     return replace(
         architecture,
         norm_vectors=2 if fields.flag("layer_norm_elementwise_affine", True) else 0,
+        rotary=False,
         learned_positions=architecture.max_position_embeddings + 2,
         final_norm=final,
         embedding_size=width if width != architecture.hidden_size else 0,
@@ -44,7 +45,7 @@ def _bloom(fields: ConfigFields) -> ModelArchitecture:
     size = fields.integer("intermediate_size", default=4 * fields.integer("hidden_size"))
     mlp = DenseMlp(intermediate_size=size, gated=False, bias=True)
     architecture = decoder(fields, _attention(fields, True), mlp, tied=True, max_positions=2048)
-    return replace(architecture, norm_vectors=2, extra_norms=1)
+    return replace(architecture, norm_vectors=2, rotary=False, extra_norms=1)
 
 
 GPT_LIKE: dict[str, Reader] = {

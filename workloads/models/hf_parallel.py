@@ -26,7 +26,8 @@ def _falcon(fields: ConfigFields) -> ModelArchitecture:
     parallel = grouped or fields.flag("parallel_attn", True)
     norms = fields.integer("num_ln_in_parallel_attn", default=2) if grouped else 1 if parallel else 2
     architecture = decoder(fields, spec, mlp, tied=True, max_positions=2048)
-    return replace(architecture, norms_per_layer=norms, norm_vectors=2, parallel_block=parallel)
+    rotary = not fields.flag("alibi", False)
+    return replace(architecture, norms_per_layer=norms, norm_vectors=2, parallel_block=parallel, rotary=rotary)
 
 
 def _phi(fields: ConfigFields) -> ModelArchitecture:

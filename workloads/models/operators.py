@@ -172,7 +172,7 @@ def _attention_operators(
         Operator("kv_write", Elementwise(elements=tokens * cached, reads=1, writes=1, dtype=dtypes.kv_cache), 1),
         _gemm("o_proj", tokens, hidden, query, dtypes),
     ]
-    if not architecture.learned_positions:
+    if architecture.rotary:
         rope = Elementwise(elements=rotated, reads=1, writes=1, dtype=dtypes.residual, flop_per_element=3)
         operators.append(Operator("rope", rope, 1))
     if spec.qk_norm:

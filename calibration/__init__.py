@@ -1,0 +1,1 @@
+"""Microbenchmarks on real hardware, curve fitting, fidelity reports, and raw measurements."""
