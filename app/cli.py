@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -31,10 +32,13 @@ class FleetcastCommand(click.Command):
             context.exit(INTERRUPTED)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(package_name="fleetcast")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Forecast what an AI cluster will do before you buy, cable or re-configure it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -69,31 +73,15 @@ def run_command(
 ) -> None:
     """Simulate SCENARIO (a TOML file) and report what came of it."""
     from app.console import print_report
-    from sim.result import check_run_folder
+    from app.outputs import Outputs
     from sim.run import run
     from sim.scenario_file import load_scenario
 
     loaded = load_scenario(scenario, overrides)
-    if out is not None:
-        check_run_folder(out)
-    for path in (trace_out, vllm_json):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise FleetcastError(f"{path}: cannot be written; give a file in a folder that exists")
+    outputs = Outputs(out, trace_out, vllm_json)
+    outputs.check(scenario, loaded)
     result = run(loaded, exact=exact)
-    if out is not None:
-        from app.html_report import html_report
-
-        result.write(out, {"report.html": html_report(result)})
-    if trace_out is not None:
-        from sim.trace_export import write_chrome_trace
-
-        write_chrome_trace(result, trace_out)
-    if vllm_json is not None:
-        import json
-
-        from sim.vllm_bench import vllm_bench_json
-
-        vllm_json.write_text(json.dumps(vllm_bench_json(result, detailed=True)) + "\n")
+    outputs.write(result)
     if as_json:
         click.echo(result.summary_json())
     else:
@@ -134,11 +122,17 @@ def main() -> None:
     """Entry point."""
     try:
         code = cli(standalone_mode=False)
+        sys.stdout.flush()
     except click.UsageError as error:
-        error.show()
+        verb = error.ctx.command_path if error.ctx is not None else "fleetcast"
+        message = error.format_message().rstrip(".")
+        click.echo(f"{verb}: {message}; see {verb} --help", err=True)
         sys.exit(USER_ERROR)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("fleetcast: interrupted; nothing was written", err=True)
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader has had enough, as `| head -1` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     if isinstance(code, int):
         sys.exit(code)

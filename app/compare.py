@@ -35,6 +35,8 @@ SHOWN = (
     "preemptions",
 )
 
+BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "memory", "network", "host", "idle", "kv_queue"))
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -52,8 +54,12 @@ class RunFolder:
             summary = json.loads(path.read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise FleetcastError(f"{folder}: is no run folder (no summary.json); make one with run --out") from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except OSError as error:
+            raise FleetcastError(f"{str(path)[:120]}: cannot be read ({error.strerror}); give a run folder") from None
+        except ValueError:  # no JSON, or no text
             raise FleetcastError(f"{path}: is not valid JSON; run the scenario again with --out {folder}") from None
+        if not _is_summary(summary):
+            raise FleetcastError(f"{path}: is no summary of this version; run the scenario again with --out {folder}")
         return cls(folder.name, summary, _flat(read_toml(folder / "scenario.toml")))
 
 
@@ -67,8 +73,8 @@ def print_comparison(folders: tuple[Path, ...]) -> None:
 
 def comparison_lines(runs: list[RunFolder]) -> list[str]:
     """Settings that differ, then each metric with its change against the first run, then the reason."""
-    base = runs[0]
-    lines = ["", "  " + " " * 28 + "".join(f"{run.name[:24]:>26}" for run in runs)]
+    base, titles = runs[0], _titles(runs)
+    lines = ["", "  " + " " * 28 + "".join(f"{title[:24]:>26}" for title in titles)]
     for key in sorted(set().union(*(run.settings for run in runs)) - {"name"}):
         values = [run.settings.get(key) for run in runs]
         if any(value != values[0] for value in values):
@@ -81,22 +87,40 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
         cells += [f"{metric.text(value)} {_change(values[0], value):>8}".rjust(26) for value in values[1:]]
         lines.append(f"  {metric.name[:27]:<28}" + "".join(cells))
     lines.append("")
-    for key in base.summary["bound_by"]:
+    for key in BOUND_BY:
         shares = [run.summary["bound_by"][key] for run in runs]
         name = "time " + key.removesuffix("_fraction").replace("_", " ")
         lines.append(f"  {name:<28}" + "".join(f"{'-' if s is None else format(s, '.1%'):>26}" for s in shares))
-    lines += ["", *(f"  {run.name}: {reason(base, run)}" for run in runs[1:]), ""]
+    lines += ["", *(f"  {title}: {reason(base, run)}" for title, run in zip(titles[1:], runs[1:], strict=True)), ""]
     return lines
 
 
 def reason(base: RunFolder, run: RunFolder) -> str:
     """Which share of the time moved most between two runs, and the bottleneck now."""
     before, after = base.summary["bound_by"], run.summary["bound_by"]
-    moved = {key: (after[key] or 0.0) - (before[key] or 0.0) for key in before}
+    if any(shares[key] is None for shares in (before, after) for key in BOUND_BY):
+        return f"nothing to set against each other: one of the two served no request. {run.summary['bottleneck']}"
+    moved = {key: after[key] - before[key] for key in BOUND_BY}
     key = max(moved, key=lambda k: abs(moved[k]))
+    if abs(moved[key]) < 0.0005:
+        return f"the time is spent as before. {run.summary['bottleneck']}"
     name = key.removesuffix("_fraction").replace("_", " ")
     direction = "more" if moved[key] > 0 else "less"
     return f"{abs(moved[key]) * 100:.1f} points {direction} of the time is {name}. {run.summary['bottleneck']}"
+
+
+def _is_summary(summary: Any) -> bool:
+    """Has it the parts that a comparison cannot do without?"""
+    if not isinstance(summary, dict) or not isinstance(summary.get("bottleneck"), str):
+        return False
+    shares = summary.get("bound_by")
+    return isinstance(shares, dict) and set(BOUND_BY) <= set(shares)
+
+
+def _titles(runs: list[RunFolder]) -> list[str]:
+    """Folder names, numbered where two are the same."""
+    names = [run.name for run in runs]
+    return [f"{i}: {name}" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
 
 
 def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:

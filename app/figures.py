@@ -142,9 +142,9 @@ def bottleneck_shares(bound_by: dict[str, float | None]) -> go.Figure:
     if not figure.data:
         return _nothing(figure, "nothing ran")
     figure.update_layout(barmode="stack", legend_traceorder="normal")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1])
+    figure.update_xaxes(visible=False, range=[0, 1])
     figure.update_yaxes(visible=False)
-    return _styled(figure, 170)
+    return _styled(figure, 140)
 
 
 def time_means(steps: pd.DataFrame, column: str, replicas: int, edges: Floats) -> Floats:
@@ -187,7 +187,7 @@ def _over_time(steps: pd.DataFrame, panels: list[Panel], replicas: int) -> go.Fi
         line = {"shape": "hv", "color": panel.colour, "width": 1.5}
         y = np.append(means.mean(axis=0), np.nan)
         figure.add_scatter(x=edges, y=y, mode="lines", line=line, name=panel.label, row=number, col=1)
-        top = max(1.05 * float(means.max()), 1e-9)
+        top = 1.05 * float(means.max()) or 1.0
         figure.update_yaxes(title_text=panel.label, range=[0, top], tickformat=panel.tickformat, row=number, col=1)
     figure.update_xaxes(range=_time_range(end))
     figure.update_xaxes(title_text="time, s", row=len(panels), col=1)
@@ -219,10 +219,12 @@ def _nothing(figure: go.Figure, text: str) -> go.Figure:
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:
-    return figure.update_layout(
+    figure.update_layout(
         template="plotly_white",
         height=height,
         margin={"l": 10, "r": 15, "t": 40, "b": 10},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.06, "x": 0},
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#222"},
-    ).update_yaxes(automargin=True, fixedrange=True).update_xaxes(automargin=True)  # fmt: skip
+    )
+    figure.update_xaxes(automargin=True, ticks="outside", ticklen=6, tickcolor="#ccc", title_font_size=12)
+    return figure.update_yaxes(automargin=True, title_font_size=12)

@@ -26,7 +26,7 @@ table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: 
 td { font-variant-numeric: tabular-nums; } td:first-child, th:first-child { text-align: left; padding-left: 0; }
 pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; } .met { color: #00704a; } .missed { color: #b33c00; }
 .wide { overflow-x: auto; }
-@media (max-width: 520px) { td, th { padding: .2rem .4rem; font-size: .85rem; }
+@media (max-width: 520px) { td, th { padding: .15rem .3rem; font-size: .8rem; }
   .cards { grid-template-columns: repeat(2, 1fr); } }
 """
 PLOT_CONFIG = {"responsive": True, "displayModeBar": False}

@@ -52,7 +52,7 @@ class Fabric:
         match kind:
             case "all_reduce":
                 candidates = self._all_reduce_candidates(payload)
-                return np.minimum.reduce(candidates)
+                return np.asarray(np.minimum.reduce(candidates))
             case "all_gather" | "reduce_scatter":
                 return launch + (self.ranks - 1) * self.hop_s + share
             case "all_to_all":

@@ -1,4 +1,6 @@
-"""Prices an operator on a device: launch + max(compute, memory), efficiency-corrected (the roofline of Williams et al., 2009)."""
+"""Prices an operator on a device: launch + max(compute, memory), efficiency-corrected (the roofline of Williams et
+al., 2009).
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ class Device:
         return self._roofline(kernel, peak * clock, op)
 
     def floor_s(self, op: DeviceOp) -> Floats:
-        """The time no kernel can beat: peak arithmetic or peak bandwidth, no launch (what prices are tested against)."""
+        """The time no kernel can beat: peak arithmetic or peak bandwidth, no launch (prices are tested against it)."""
         peak = self.peak_flop_per_s("fp32" if isinstance(op, Elementwise | Embedding) else op.dtype)
         return np.maximum(
             np.asarray(op.flop, float) / peak,
@@ -100,7 +102,8 @@ class Device:
         """Tile and wave quantisation: whole tiles on whole waves of multiprocessors, over the best tile and split of k.
 
         A tile of t_m x t_n outputs costs 2 t_m t_n k / (peak / SMs x fraction) on one multiprocessor however few of its
-        rows are used; ceil(tiles / SMs) waves run one after another (NVIDIA, Matrix Multiplication Background guide, 2020).
+        rows are used; ceil(tiles / SMs) waves run one after another (NVIDIA, Matrix Multiplication Background guide,
+        2020).
         """
         table, sms = self.efficiency.gemm, self.spec.sm_count
         m = np.asarray(op.m, float)

@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class KernelEfficiency(Frozen):
-    """One kind of kernel: time = launch_s + max(flop / (compute_fraction peak), bytes / (memory_fraction bandwidth))."""
+    """A kind of kernel: time = launch_s + max(flop / (compute_fraction peak), bytes / (memory_fraction bandwidth))."""
 
     launch_s: float = Field(ge=0)
     compute_fraction: float = Field(gt=0, le=1)
@@ -65,7 +65,9 @@ class EfficiencyClass(Frozen):
 
 
 class LinkEfficiency(Frozen):
-    """Collectives over one kind of link (alpha-beta): launch_s + hops x hop_s + bytes / (bandwidth_fraction bandwidth)."""
+    """Collectives over one kind of link (alpha-beta): launch_s + hops x hop_s + bytes / (bandwidth_fraction
+    bandwidth).
+    """
 
     launch_s: float = Field(ge=0)
     hop_s: float = Field(ge=0)

@@ -17,7 +17,8 @@ FOLDER = Path(__file__).parent / "frameworks"
 class Framework(Frozen):
     """One version of a serving engine.
 
-    The host launches `kernels_per_layer` kernels a layer, one every `launch_s`, while the device works; a step cannot be shorter
+    The host launches `kernels_per_layer` kernels a layer, one every `launch_s`, while the device works; a step cannot
+    be shorter
     than that, unless it decodes only and `decode_graphs` replays it as one graph.
     """
 

@@ -1,4 +1,6 @@
-"""What a result is measured in: each metric's key in the summary, its unit, how it is shown, and whether more is better."""
+"""What a result is measured in: each metric's key in the summary, its unit, how it is shown, and whether more is
+better.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Metric:
 
 
 def plain(value: float) -> str:
-    """Four significant digits at least, thousands grouped, no exponent between a ten-thousandth and a million millions."""
+    """Four significant digits at least, thousands grouped, no exponent between a ten-thousandth and a million
+    millions.
+    """
     if value == 0.0 or not 1e-4 <= abs(value) < 1e12:
         return f"{value:.4g}"
     if abs(value) >= 1000.0:

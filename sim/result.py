@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import secrets
 import shutil
-import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
     from sim.serving.attribution import Attribution
     from sim.serving.simulate import ServingRun
+
+RUN_FILES = ("scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "report.html")
+FileContent = str | Callable[[Path], None]  # text, or what writes the file at a path
 
 
 @dataclass
@@ -50,39 +56,90 @@ class Result:
         """The summary as JSON; values that do not apply are null."""
         return json.dumps(_without_nan(self.summary), indent=2, allow_nan=False)
 
-    def write(self, folder: Path, extra: dict[str, str] | None = None) -> None:
-        """Write scenario.toml, summary.json, requests.parquet, steps.parquet and `extra` text files, all or nothing.
+    def write(self, folder: Path, extra: Mapping[str, FileContent] | None = None) -> None:
+        """Write scenario.toml, summary.json, requests.parquet, steps.parquet and `extra` files, all or nothing.
 
-        The folder is built beside its place and renamed into it; raises FleetcastError where something else is in its place.
+        The folder is built beside its place and renamed into it; raises FleetcastError where that cannot be.
         """
-        check_run_folder(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        extra = extra or {}
+        check_run_folder(folder, extra)
+        place = folder.resolve()
         try:
-            building.chmod(0o755)
-            (building / "scenario.toml").write_text(scenario_toml(self.scenario))
-            (building / "summary.json").write_text(self.summary_json() + "\n")
-            self.requests.to_parquet(building / "requests.parquet", index=False)
-            self.steps.to_parquet(building / "steps.parquet", index=False)
-            for name, text in (extra or {}).items():
-                (building / name).write_text(text)
-            if folder.exists():
-                shutil.rmtree(folder)
-            building.rename(folder)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+            with _new_folder(place) as building:
+                (building / "scenario.toml").write_text(scenario_toml(self.scenario), encoding="utf-8")
+                (building / "summary.json").write_text(self.summary_json() + "\n", encoding="utf-8")
+                self.requests.to_parquet(building / "requests.parquet", index=False)
+                self.steps.to_parquet(building / "steps.parquet", index=False)
+                for name, content in extra.items():
+                    if isinstance(content, str):
+                        (building / name).write_text(content, encoding="utf-8")
+                    else:
+                        content(building / name)
+        except OSError as error:
+            raise FleetcastError(
+                f"--out {folder}: cannot be written ({error.strerror}); give a folder that may be made"
+            ) from None
 
 
-def check_run_folder(folder: Path) -> None:
-    """Refuse a place that holds anything but an earlier run or nothing."""
-    if not folder.exists():
+def check_run_folder(folder: Path, extra: Iterable[str] = ()) -> None:
+    """Refuse a place that holds anything but an earlier run (with files named as `extra`) or nothing."""
+    try:
+        place = folder.resolve()
+        if place == Path.cwd():
+            raise FleetcastError(f"--out {folder}: is the folder you are in; give one inside it, such as runs/1")
+        if place.exists() and not place.is_dir():
+            raise FleetcastError(f"--out {folder}: is a file; give a folder that is absent, empty or an earlier run")
+        if place.is_dir():
+            _check_entries(folder, {entry.name for entry in place.iterdir()}, {*RUN_FILES, *extra})
+        ground = next(ancestor for ancestor in place.parents if ancestor.exists())
+        if not ground.is_dir() or not os.access(ground, os.W_OK | os.X_OK):
+            what = "may not be written to" if ground.is_dir() else "is a file"
+            raise FleetcastError(f"--out {folder}: {ground} {what}; give a folder elsewhere")
+    except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+        reason = error.strerror if isinstance(error, OSError) else "its links run in a circle"
+        raise FleetcastError(f"--out {str(folder)[:100]}: cannot be a folder ({reason}); give another") from None
+
+
+def _check_entries(folder: Path, entries: set[str], ours: set[str]) -> None:
+    foreign = sorted(entries - ours)
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise FleetcastError(
+            f"--out {folder}: holds '{foreign[0]}'{more}, which this run would not write; give a folder that is absent, empty"
+            " or an earlier run"
+        )
+
+
+@contextmanager
+def _new_folder(place: Path) -> Iterator[Path]:
+    """A folder to fill, moved to its place at the end; after a failure nothing of it is left, and what was there stays."""
+    made = [ancestor for ancestor in place.parents if not ancestor.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    building = place.with_name(f".{place.name[:100]}-{secrets.token_hex(4)}")
+    try:
+        building.mkdir()
+        yield building
+        _swap(building, place)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        for ancestor in made:
+            with suppress(OSError):
+                ancestor.rmdir()
+        raise
+
+
+def _swap(building: Path, place: Path) -> None:
+    if not place.exists():
+        building.rename(place)
         return
-    if not folder.is_dir():
-        raise FleetcastError(f"--out {folder}: is a file; give a folder that is absent, empty or an earlier run")
-    entries = {entry.name for entry in folder.iterdir()}
-    if entries and "summary.json" not in entries:
-        raise FleetcastError(f"--out {folder}: holds other files; give a folder that is absent, empty or an earlier run")
+    earlier = building.with_name(f"{building.name}-earlier")
+    place.rename(earlier)
+    try:
+        building.rename(place)
+    except BaseException:
+        earlier.rename(place)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _without_nan(value: Any) -> Any:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.errors import UnknownNameError
 
+MAX_TIME_S = 1e9  # 30 years; beyond, a float no longer tells microseconds apart
+
 
 class Section(BaseModel):
     """Immutable; numbers must be numbers; unknown keys are refused."""
@@ -19,7 +21,7 @@ class Section(BaseModel):
 class ModelSection(Section):
     """[model]: the network and its number formats."""
 
-    config: str  # catalog name, or path to a Hugging Face config.json
+    config: str = Field(min_length=1)  # catalog name, or path to a Hugging Face config.json
     weight_dtype: str = "bf16"
     activation_dtype: str | None = None  # None: fp8 with fp8 weights, else bf16 (or fp16 with fp16 weights)
     kv_cache_dtype: str = "bf16"
@@ -28,7 +30,7 @@ class ModelSection(Section):
     @classmethod
     def _known(cls, dtype: str | None) -> str | None:
         if dtype is not None and dtype not in BYTES_PER_ELEMENT:
-            raise UnknownNameError("dtype", dtype, BYTES_PER_ELEMENT)
+            raise ValueError(str(UnknownNameError("", dtype, BYTES_PER_ELEMENT)).removeprefix(": "))
         return dtype
 
     @property
@@ -42,8 +44,8 @@ class ModelSection(Section):
 class ClusterSection(Section):
     """[cluster]: which nodes, how many, and what joins them."""
 
-    node: str  # catalog name, or path to a node file
-    nodes: int = Field(default=1, ge=1)
+    node: str = Field(min_length=1)  # catalog name, or path to a node file
+    nodes: int = Field(default=1, ge=1, le=1_000_000)
     network: str | None = None  # link between nodes; None: what the node's cards plug into
 
 
@@ -64,16 +66,16 @@ class ServingSection(Section):
     """[serving]: engine and parallelism, in vLLM's words."""
 
     engine: str = "vllm-0.6"  # a profile of software overheads
-    replicas: int = Field(default=1, ge=1)
+    replicas: int = Field(default=1, ge=1, le=100_000)
     tensor_parallel_size: int = Field(default=1, ge=1)
     pipeline_parallel_size: int = Field(default=1, ge=1)
     max_num_seqs: int = Field(default=256, ge=1)
     max_num_batched_tokens: int = Field(default=2048, ge=1)
     max_model_len: int | None = Field(default=None, ge=1)  # tokens; None: limited by memory alone
-    block_size: int = Field(default=16, ge=1)  # KV tokens a block
+    block_size: int = Field(default=16, ge=1, le=1_048_576)  # KV tokens a block
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     num_gpu_blocks_override: int | None = Field(default=None, ge=1)
-    swap_space_gib: float = Field(default=4.0, ge=0)  # host memory for swapped KV, a GPU
+    swap_space_gib: float = Field(default=4.0, ge=0, le=1e6)  # host memory for swapped KV, a GPU
     scheduler: PolicyChoice = PolicyChoice(name="chunked_prefill")
     router: PolicyChoice = PolicyChoice(name="least_outstanding")
 
@@ -81,21 +83,23 @@ class ServingSection(Section):
 class WorkloadSection(Section):
     """[workload]: a trace (catalog name or file) or a generator, and how much of it."""
 
-    trace: str | None = None
+    trace: str | None = Field(default=None, min_length=1)
     generator: dict[str, Any] | None = None  # { name = "synthetic", arrivals = {...}, prompt_tokens = {...}, ... }
-    request_rate: float | None = Field(default=None, gt=0)  # requests/s: Poisson arrivals in place of the file's
-    rate_scale: float = Field(default=1.0, gt=0)
-    duration_s: float | None = Field(default=None, gt=0)
+    request_rate: float | None = Field(
+        default=None, ge=1e-6, le=1e9
+    )  # requests/s: Poisson arrivals in place of the file's
+    rate_scale: float = Field(default=1.0, ge=1e-6, le=1e9)
+    duration_s: float | None = Field(default=None, gt=0, le=MAX_TIME_S)
     num_requests: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> WorkloadSection:
         if (self.trace is None) == (self.generator is None):
-            raise ValueError("workload: give exactly one of 'trace' and 'generator'")
+            raise ValueError("give exactly one of 'trace' and 'generator'")
         if self.generator is not None and self.duration_s is None and self.num_requests is None:
-            raise ValueError("workload: a generator needs 'duration_s' or 'num_requests' beside it")
+            raise ValueError("a generator needs 'duration_s' or 'num_requests' beside it")
         if self.generator is not None and self.request_rate is not None:
-            raise ValueError("workload.request_rate: goes with a trace file; a generator has its own arrivals")
+            raise ValueError("'request_rate' goes with a trace file; a generator has its own arrivals")
         return self
 
 
@@ -112,7 +116,7 @@ class SloSection(Section):
 class Scenario(Section):
     """Everything one simulation needs; the same scenario and seed give the same bytes."""
 
-    name: str = "scenario"
+    name: str = Field(default="scenario", min_length=1, max_length=200)
     seed: int = Field(default=0, ge=0)
     model: ModelSection
     cluster: ClusterSection
@@ -120,14 +124,19 @@ class Scenario(Section):
     workload: WorkloadSection
     slo: SloSection = SloSection()
 
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is no name; give one line of printable text")
+        return name
+
     @model_validator(mode="after")
     def _budget_holds_decodes(self) -> Scenario:
         serving = self.serving
         if serving.scheduler.name == "chunked_prefill" and serving.max_num_batched_tokens < serving.max_num_seqs:
             raise ValueError(
                 f"serving.max_num_batched_tokens = {serving.max_num_batched_tokens} is less than serving.max_num_seqs"
-                f" = {serving.max_num_seqs}: one token for each running sequence must fit; raise it or lower max_num_seqs"
+                f" = {serving.max_num_seqs}: each running sequence takes a token a step; raise it or lower max_num_seqs"
             )
         return self
-
-

@@ -1,20 +1,21 @@
-"""Reads scenario files: TOML in, a validated Scenario out, or one sentence that says what is wrong and what would do."""
+"""Reads scenario files: TOML in, a validated Scenario out, or one sentence on what is wrong and what would do."""
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 import tomllib
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from hardware_models.errors import FleetcastError
+from hardware_models import catalog
+from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.scenario import Scenario
+from sim.scenario_errors import sentence
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def load_scenario(path: str | Path, overrides: tuple[str, ...] = ()) -> Scenario:
@@ -34,78 +35,86 @@ def parse_scenario(data: dict[str, Any], origin: str, folder: Path, overrides: t
     _resolve(data, "cluster", "node", folder)
     _resolve(data, "workload", "trace", folder)
     try:
-        return Scenario.model_validate(data)
+        scenario = Scenario.model_validate(data)
+        _check_names(scenario)
     except ValidationError as error:
-        raise FleetcastError(f"{origin}: {_sentence(error.errors()[0])}") from None
+        raise FleetcastError(f"{origin}: {sentence(error)}") from None
+    except UnknownNameError as error:
+        raise FleetcastError(f"{origin}: {error}") from None
+    return scenario
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file's tables; raises FleetcastError for anything that is not one."""
-    if path.is_dir():
-        raise FleetcastError(f"{path}: is a folder; give a scenario file (TOML)")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.is_dir():
+            raise FleetcastError(f"{path}: is a folder; give a scenario file (TOML)")
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise FleetcastError(f"{path}: no such file") from None
+        raise FleetcastError(f"{path}: no such file; give a scenario file (TOML)") from None
     except OSError as error:
-        raise FleetcastError(f"{path}: cannot be read: {error.strerror}") from None
+        raise FleetcastError(
+            f"{_shortened(path)}: cannot be read ({error.strerror}); give a scenario file (TOML)"
+        ) from None
     except UnicodeDecodeError:
-        raise FleetcastError(f"{path}: is not text; give a scenario file (TOML)") from None
-    except tomllib.TOMLDecodeError as error:
-        raise FleetcastError(f"{path}: is not valid TOML: {error}") from None
+        raise FleetcastError(f"{path}: is not UTF-8 text; give a scenario file (TOML) saved as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, as are numbers of 5,000 digits
+        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise FleetcastError(f"{path}: is not valid TOML: {detail}") from None
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _set(data: dict[str, Any], override: str) -> None:
     key, found, text = override.partition("=")
-    if not found or not key.strip():
+    *tables, last = (part.strip() for part in key.split("."))
+    if not found or not all((*tables, last)):
         raise FleetcastError(f"--set {override}: write it as key=value, for example serving.max_num_seqs=64")
+    table: Any = data
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise FleetcastError(f"--set {override}: '{name}' is a value, not a table; set it as a whole")
+    table[last] = _override_value(text)
+
+
+def _override_value(text: str) -> Any:
+    """A TOML value; anything else is a bare word, so a string."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string
-    *tables, last = key.strip().split(".")
-    for table in tables:
-        data = data.setdefault(table, {})
-        if not isinstance(data, dict):
-            raise FleetcastError(f"--set {override}: '{table}' is a value, not a table")
-    data[last] = value
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def _resolve(data: dict[str, Any], section: str, key: str, folder: Path) -> None:
-    """Turn a value that is a path (it has a slash or a suffix of a file) into one from the working folder."""
+    """Turn a value that is a path (it has a slash, or such a file is there) into one from the working folder."""
     table = data.get(section)
     value = table.get(key) if isinstance(table, dict) else None
-    if not isinstance(value, str) or not table:
+    if not isinstance(value, str) or not value or not table:
         return
     candidate = folder / value
-    if not Path(value).is_absolute() and ("/" in value or candidate.is_file()):
+    if not Path(value).is_absolute() and ("/" in value or _is_file(candidate)):
         table[key] = str(candidate)
 
 
-def _sentence(error: ErrorDetails) -> str:
-    """One sentence from pydantic's first complaint: key, value, and what would be accepted."""
-    location = [str(part) for part in error["loc"]]
-    key = ".".join(location) or "scenario"
-    if error["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key '{key}'; {hint}"
-    if error["type"] == "missing":
-        return f"'{key}' is missing; it is required"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return message if key == "scenario" else f"{key}: {message}"
-    return f"{key} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file
+        return False
 
 
-def _known_keys(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Scenario
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return sorted(model.model_fields)
+def _check_names(scenario: Scenario) -> None:
+    """Refuse hardware that no catalog has, used by the run or not; raises UnknownNameError."""
+    cluster = scenario.cluster
+    if not cluster.node.endswith(".toml") and cluster.node not in (nodes := catalog.names("nodes")):
+        raise UnknownNameError("cluster.node", cluster.node, nodes)
+    if cluster.network is not None and cluster.network not in (links := catalog.names("links")):
+        raise UnknownNameError("cluster.network", cluster.network, links)
 
 
 def scenario_toml(scenario: Scenario) -> str:
@@ -127,9 +136,13 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else a JSON string is a TOML one
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return repr(value)
+
+
+def _toml_key(key: str) -> str:
+    return key if BARE_KEY.fullmatch(key) else _toml_value(key)

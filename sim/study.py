@@ -1,8 +1,11 @@
 """Studies: published results as scenarios, the published figure beside the simulated one.
 
-A study file holds a base `[scenario]` and `[[point]]` tables: `set` (keys that differ), `metric`, and where the paper gives one
-`published`, `unit` and `source`; with `baseline` (another point's name) the figure is the ratio to that point. Metrics: any key
-of a summary; `capacity_per_s` (highest rate within the point's `limits`); `step_s` (one step of the composition in `step`).
+A study file holds a base `[scenario]` and `[[point]]` tables: `set` (keys that differ), `metric`, and where the paper
+gives one
+`published`, `unit` and `source`; with `baseline` (another point's name) the figure is the ratio to that point.
+Metrics: any key
+of a summary; `capacity_per_s` (highest rate within the point's `limits`); `step_s` (one step of the composition in
+`step`).
 `[assumed]` names keys the paper leaves open, each with the values it may have had; the result is then a band.
 """
 
@@ -81,7 +84,9 @@ class Row:
 
     @property
     def error_fraction(self) -> float:
-        """Distance of the simulated figure from the published one, or from the nearest end of its range, as a share of it."""
+        """Distance of the simulated figure from the published one, or from the nearest end of its range, as a share
+        of it.
+        """
         nearest = min(max(self.simulated, self.published_low), self.published_high)
         return (self.simulated - nearest) / nearest
 
@@ -125,7 +130,15 @@ def run_study(name: str) -> Iterator[Row]:
             values = [a / b for a, b in zip(values, measured[point.baseline], strict=True)]
         middle = sorted(values)[len(values) // 2]
         yield Row(
-            name, point.name, point.metric, point.unit, min(values), middle, max(values), *_published(point), point.source
+            name,
+            point.name,
+            point.metric,
+            point.unit,
+            min(values),
+            middle,
+            max(values),
+            *_published(point),
+            point.source,
         )
 
 

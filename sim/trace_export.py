@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,18 +19,30 @@ MAX_EVENTS = 500_000  # more than a browser takes comfortably
 def write_chrome_trace(result: Result, path: Path) -> int:
     """Write the timeline (gzipped where the name ends in .gz); returns how many events it holds.
 
-    Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything stays below
+    Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything
+    stays below
     MAX_EVENTS, else as one slice a run; beyond that the end is cut and the trace says when.
     """
-    opener: Any = gzip.open if path.suffix == ".gz" else open
     count = 0
-    with opener(path, "wt", encoding="utf-8") as file:
+    with _opened(path) as file:
         file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
         for event in _events(result):
             _write(file, event, first=count == 0)
             count += 1
         file.write("\n]}\n")
     return count
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    """For text; a gzip file without name and date, so that the same run gives the same bytes."""
+    if path.suffix != ".gz":
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
+        with io.TextIOWrapper(zipped, encoding="utf-8") as file:
+            yield file
 
 
 def _write(file: IO[str], event: dict[str, Any], first: bool) -> None:
@@ -41,8 +55,8 @@ def _events(result: Result) -> Iterator[dict[str, Any]]:
         steps = expand_steps(steps)
     for replica in sorted(steps["replica"].unique().tolist()):
         yield {"ph": "M", "name": "process_name", "pid": replica, "args": {"name": f"replica {replica}"}}
-    for lane in sorted(steps["lane"].unique().tolist()):
-        yield {"ph": "M", "name": "thread_name", "pid": 0, "tid": lane, "args": {"name": f"micro-batch {lane}"}}
+    for replica, lane in sorted(set(zip(steps["replica"].tolist(), steps["lane"].tolist(), strict=True))):
+        yield {"ph": "M", "name": "thread_name", "pid": replica, "tid": lane, "args": {"name": f"micro-batch {lane}"}}
     for made, row in enumerate(steps.itertuples(index=False)):
         ts, dur = row.start_s * 1e6, row.duration_s * 1e6
         if 3 * made > MAX_EVENTS:

@@ -1,4 +1,6 @@
-"""A result in the shape of `vllm bench serve`'s JSON, for scripts that parse it: times in milliseconds, lists in seconds."""
+"""A result in the shape of `vllm bench serve`'s JSON, for scripts that parse it: times in milliseconds, lists in
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from sim.result import Result
 
 
 def vllm_bench_json(result: Result, detailed: bool = False) -> dict[str, Any]:
-    """Aggregates; with `detailed` also one entry a request (without per-token gaps, which the simulator does not keep)."""
+    """Aggregates; with `detailed` also one entry a request (without per-token gaps, which the simulator does not
+    keep).
+    """
     summary, columns = result.summary, result.request_columns
     done = np.isfinite(columns["e2e_s"])
     out: dict[str, Any] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardware_models.errors import FleetcastError
-from sim.scenario import WorkloadSection
+from hardware_models.errors import FleetcastError, UnknownNameError
+from sim.scenario import MAX_TIME_S, WorkloadSection
 from workloads.generators import make_generator
 from workloads.request import RequestTable
 from workloads.traces import read_trace
@@ -17,6 +17,17 @@ def load_requests(workload: WorkloadSection, seed: int) -> RequestTable:
 
     Raises FleetcastError naming the file, line or key that is wrong.
     """
+    table = _drawn(workload, seed)
+    last_s = float(table.arrival_s.max(initial=0.0))
+    if last_s > MAX_TIME_S:
+        raise FleetcastError(
+            f"{table.source}: the last request arrives at {last_s:.3g} s, more than {MAX_TIME_S:.3g} s after the start;"
+            " cut the workload with workload.duration_s, or mend its arrivals"
+        )
+    return table
+
+
+def _drawn(workload: WorkloadSection, seed: int) -> RequestTable:
     if workload.generator is not None:
         generator = make_generator(workload.generator)
         unscaled_s = None if workload.duration_s is None else workload.duration_s * workload.rate_scale
@@ -25,7 +36,9 @@ def load_requests(workload: WorkloadSection, seed: int) -> RequestTable:
     trace = workload.trace or ""
     if trace in catalog_names():
         if workload.request_rate is not None:
-            raise FleetcastError(f"workload.request_rate: goes with a trace file; scale '{trace}' with workload.rate_scale")
+            raise FleetcastError(
+                f"workload.request_rate: goes with a trace file; scale '{trace}' with workload.rate_scale"
+            )
         return catalog_trace(
             trace,
             seed,
@@ -34,7 +47,7 @@ def load_requests(workload: WorkloadSection, seed: int) -> RequestTable:
             rate_scale=workload.rate_scale,
         )
     if not Path(trace).exists() and "/" not in trace and "." not in trace:
-        catalog_trace(trace, seed)  # no such file: say which catalog name is nearest
+        raise UnknownNameError("workload.trace", trace, catalog_names())
     table = read_trace(trace, request_rate=workload.request_rate, seed=seed).scale_rate(workload.rate_scale)
     if workload.duration_s is not None:
         table = table.slice_time(workload.duration_s)

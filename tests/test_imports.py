@@ -30,7 +30,12 @@ def test_a_room_imports_only_rooms_below_it(room: str) -> None:
 
 
 def test_simpy_is_imported_in_sim_alone() -> None:
-    users = {path.relative_to(ROOT).parts[0] for room in ORDER for path in (ROOT / room).rglob("*.py") if "simpy" in imported(path)}
+    users = {
+        path.relative_to(ROOT).parts[0]
+        for room in ORDER
+        for path in (ROOT / room).rglob("*.py")
+        if "simpy" in imported(path)
+    }
     assert users == {"sim"}
 
 

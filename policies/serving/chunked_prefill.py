@@ -11,7 +11,8 @@ from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkedPrefill(BatchScheduler):
-    """One token for every running sequence, then the rest of a started prompt, then new prompts, up to max_num_batched_tokens.
+    """One token for every running sequence, then the rest of a started prompt, then new prompts, up to
+    max_num_batched_tokens.
 
     A prompt's KV blocks are taken when its first chunk is scheduled. When a running sequence finds no block, the latest
     sequences are preempted by recomputation, and nobody is admitted in that step.
@@ -52,7 +53,9 @@ class ChunkedPrefill(BatchScheduler):
         return None
 
     def _admit(self, view: StepView, chunks: list[Chunk], free: int, budget: int) -> tuple[int, bool]:
-        """Append first chunks of waiting prompts; returns how many, and whether the next was refused for want of blocks."""
+        """Append first chunks of waiting prompts; returns how many, and whether the next was refused for want of
+        blocks.
+        """
         if view.num_running or chunks:
             free -= int(self.watermark_fraction * view.total_blocks)
         seats = self.max_num_seqs - view.num_running - len(chunks)

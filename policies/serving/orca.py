@@ -14,7 +14,8 @@ from policies.serving.view import UNLIMITED, Batch, Chunk, Sequence, StepView, b
 class Orca(BatchScheduler):
     """Every iteration holds all running sequences and the whole prompts of newcomers, first come first served.
 
-    Memory for a sequence's full length is set aside when it joins (`reservation`: max, pow2 or oracle), so nobody is preempted.
+    Memory for a sequence's full length is set aside when it joins (`reservation`: max, pow2 or oracle), so nobody is
+    preempted.
     """
 
     reservation: ReservationName = "max"

@@ -13,7 +13,8 @@ from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 class PrefillFirst(BatchScheduler):
     """If any waiting prompt fits, run a prompt-only iteration; otherwise one token for every running sequence.
 
-    When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host memory, while
+    When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host
+    memory, while
     room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt longer than
     max_num_batched_tokens runs alone.
     """

@@ -1,4 +1,6 @@
-"""How many KV tokens systems without paging set aside for a sequence when they admit it (Yu et al., OSDI 2022; Kwon et al., SOSP 2023)."""
+"""How many KV tokens systems without paging set aside for a sequence when they admit it (Yu et al., OSDI 2022; Kwon
+et al., SOSP 2023).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""SARATHI's decode-maximal batches: one prefill chunk of fixed size, and every decode that fits beside it (Agrawal et al., 2023)."""
+"""SARATHI's decode-maximal batches: one prefill chunk of fixed size, and every decode that fits beside it (Agrawal et
+al., 2023).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from policies.serving.view import UNLIMITED, Batch, Sequence, StepView, blocks_f
 class Sarathi(BatchScheduler):
     """Each iteration holds at most one chunk of one prompt, and one token for every running sequence.
 
-    With `tile_aligned` the chunk shrinks by the number of running sequences, so that the rows of a batch stay at chunk_size, a
+    With `tile_aligned` the chunk shrinks by the number of running sequences, so that the rows of a batch stay at
+    chunk_size, a
     multiple of the GEMM tile. Memory is set aside at full length, one slot a sequence.
     """
 

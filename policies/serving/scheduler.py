@@ -43,14 +43,18 @@ class BatchScheduler:
         return QUEUE_ORDERS[self.policy]()
 
     def newcomer_could_join(self, view: StepView, batch: Batch) -> bool:
-        """Could an arrival during a repetition of `batch` change the next one? May say yes too often, never no wrongly."""
+        """Could an arrival during a repetition of `batch` change the next one? May say yes too often, never no
+        wrongly.
+        """
         if view.num_running + len(batch.chunks) >= self.max_num_seqs:
             return False
         return QUEUE_ORDERS[self.policy].reorders or len(view.waiting) == batch.admit
 
 
 def latest_victims(view: StepView, order: QueueOrderName) -> list[Sequence]:
-    """Sequences to preempt, last in order first, until one more token for each running one that is left fits in memory."""
+    """Sequences to preempt, last in order first, until one more token for each running one that is left fits in
+    memory.
+    """
     candidates = list(view.running)
     if view.partial is not None:
         candidates.append(view.partial)

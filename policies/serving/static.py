@@ -1,4 +1,6 @@
-"""Request-level batching, as FasterTransformer behind a batching front end: a batch starts together and ends together."""
+"""Request-level batching, as FasterTransformer behind a batching front end: a batch starts together and ends
+together.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ UNLIMITED = 1 << 60
 class Sequence:
     """A request inside an engine.
 
-    `to_prefill` tokens must have their KV computed before the next token comes out: the prompt, and after a preemption by
+    `to_prefill` tokens must have their KV computed before the next token comes out: the prompt, and after a
+    preemption by
     recomputation the tokens generated so far as well.
     """
 

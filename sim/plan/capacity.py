@@ -33,9 +33,11 @@ def keeps(limits: Mapping[str, float], scenario: Scenario, requests: RequestTabl
 def find_capacity(
     scenario: Scenario, limits: Mapping[str, float], *, tolerance: float = 0.02, most_per_s: float = 1e4
 ) -> Capacity:
-    """Search between a tenth of the workload's own rate and `most_per_s`; raises FleetcastError where no rate keeps the limits.
+    """Search between a tenth of the workload's own rate and `most_per_s`; raises FleetcastError where no rate keeps
+    the limits.
 
-    The same draws are squeezed in time, so that two schedulers see the same requests; the answer is good to `tolerance`.
+    The same draws are squeezed in time, so that two schedulers see the same requests; the answer is good to
+    `tolerance`.
     """
     if not limits:
         raise FleetcastError("capacity: no limits given; name at least one metric and its largest value")

@@ -1,4 +1,6 @@
-"""Where the time went: every second of every stage is compute, memory, network, host or idle, and sums to the elapsed time."""
+"""Where the time went: every second of every stage is compute, memory, network, host or idle, and sums to the elapsed
+time.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class Attribution:
     @property
     def bound_by(self) -> NDArray[np.int64]:
         """Index into BOUNDS of what took most of each run: (runs,)."""
-        return np.argmax(self.seconds, axis=0)
+        return np.asarray(np.argmax(self.seconds, axis=0))
 
 
 def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> Attribution:

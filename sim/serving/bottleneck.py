@@ -25,8 +25,8 @@ def bottleneck_sentence(summary: dict[str, Any]) -> str:
     if shares["kv_queue_fraction"] > 0.1:
         return (
             f"KV memory: for {shares['kv_queue_fraction']:.0%} of the time requests queue for KV blocks"
-            f" (peak use {summary['kv_peak_fraction']:.0%} of {summary['kv_blocks']:,}); more memory, fewer weights a GPU or a"
-            f" narrower kv_cache_dtype would help. While busy, the largest share is {cause} ({share:.0%})."
+            f" (peak use {summary['kv_peak_fraction']:.0%} of {summary['kv_blocks']:,}); more memory, fewer weights"
+            f" a GPU or a narrower kv_cache_dtype would help. While busy, the largest share is {cause} ({share:.0%})."
         )
     if shares["idle_fraction"] > 0.5:
         return (

@@ -8,13 +8,17 @@ from policies.serving import Chunk
 
 
 def visible_pairs(new: int, before: int, window: int) -> int:
-    """(query, key) pairs of `new` tokens after `before` others, each seeing itself and at most window - 1 tokens back."""
+    """(query, key) pairs of `new` tokens after `before` others, each seeing itself and at most window - 1 tokens
+    back.
+    """
     full = max(0, min(new, window - before))  # queries that still see everything
     return full * before + full * (full + 1) // 2 + (new - full) * window
 
 
 class ChunkLoad:
-    """Sums over the chunks of one step; a context of zero tokens before the chunk is a whole or first part of a prompt."""
+    """Sums over the chunks of one step; a context of zero tokens before the chunk is a whole or first part of a
+    prompt.
+    """
 
     __slots__ = ("before", "chunks", "context", "pairs", "tokens", "window", "window_context", "window_pairs")
 

@@ -1,6 +1,7 @@
 """The decoding sequences of one engine as sums, so that many steps cost no more than one.
 
-A sequence is touched when it joins, finishes or is preempted; in between the pool knows how many sequences there are, how much
+A sequence is touched when it joins, finishes or is preempted; in between the pool knows how many sequences there are,
+how much
 context they hold together, at which step the next one finishes, and at which steps they need new KV blocks.
 """
 
@@ -16,7 +17,8 @@ class DecodePool:
     """Sequences that gain one token a step, all together."""
 
     __slots__ = (
-        "_finish", "_gap_s", "_gap_step", "_joiners", "_last_end_s", "_saturation", "block_size", "blocks_due", "context",
+        "_finish", "_gap_s", "_gap_step", "_joiners", "_last_end_s", "_saturation", "block_size", "blocks_due",
+        "context",
         "count", "members", "step", "window", "window_context", "window_growth",
     )  # fmt: skip
 
@@ -143,8 +145,10 @@ class DecodePool:
     ) -> tuple[float, int, list[Sequence]]:
         """Let `steps` steps pass, the first ending at first_end_s, the last, which took last_step_s, at last_end_s.
 
-        Step times within a run never fall, so its longest gaps between tokens are the first (which may hold other work before
-        it) and the last. Returns the first gap, how many members it concerns, and the members for whom it was the first token
+        Step times within a run never fall, so its longest gaps between tokens are the first (which may hold other
+        work before
+        it) and the last. Returns the first gap, how many members it concerns, and the members for whom it was the
+        first token
         after their prompt's: their gap began at their own last_token_s.
         """
         joiners = self._joiners
@@ -152,8 +156,7 @@ class DecodePool:
             self._joiners = []
             for sequence in joiners:
                 gap = first_end_s - sequence.last_token_s
-                if gap > sequence.max_gap_s:
-                    sequence.max_gap_s = gap
+                sequence.max_gap_s = max(sequence.max_gap_s, gap)
         gap = first_end_s - self._last_end_s
         step = self.step
         values, at = self._gap_s, self._gap_step

@@ -1,4 +1,4 @@
-"""From a scenario to engines: which fabric joins the ranks, what each stage computes, how much memory is left for KV."""
+"""From a scenario to engines: which fabric joins the ranks, what each stage computes, how much memory KV has."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def deploy(scenario: Scenario) -> Deployment:
         _stage(architecture, device, fabric, profile, dtypes, tp, part, last=part is layers[-1]) for part in layers
     ]
     heaviest = max(layers, key=lambda part: weight_bytes(architecture, model.weight_dtype, tp=tp, layers=part))
-    kv_bytes = max(
-        kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers
-    )
+    kv_bytes = max(kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers)
     memory = plan_memory(
         device_bytes=gpu.memory_bytes,
         weight_bytes=weight_bytes(architecture, model.weight_dtype, tp=tp, layers=heaviest),
@@ -166,7 +164,9 @@ def _stage(
     shapes = attention_shapes(architecture, tp, layers)
     windows = {shape.window for shape in shapes if shape.window}
     if len(windows) > 1:
-        raise FleetcastError(f"model.config: {architecture.name} mixes sliding windows {sorted(windows)}; one is supported")
+        raise FleetcastError(
+            f"model.config: {architecture.name} mixes sliding windows {sorted(windows)}; one is supported"
+        )
     decode = [
         AttentionCost.of(device, s.layers, s.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=dtypes), bool(s.window))
         for s in shapes
@@ -206,7 +206,9 @@ def _transfer(
     else:
         link = _network(node, scenario.cluster.network)
     fabric = Fabric(link, 2)
-    row_bytes = architecture.hidden_size * bytes_per_element("bf16" if dtypes.activation == "fp8" else dtypes.activation)
+    row_bytes = architecture.hidden_size * bytes_per_element(
+        "bf16" if dtypes.activation == "fp8" else dtypes.activation
+    )
     fixed = float(fabric.seconds("send_recv", np.zeros(1))[0])
     per_row = row_bytes / tp / fabric.bytes_per_s
     return lambda rows: fixed + per_row * rows

@@ -1,4 +1,6 @@
-"""The state of a serving engine and what every batch does to it; when that happens is the business of the loops above it."""
+"""The state of a serving engine and what every batch does to it; when that happens is the business of the loops above
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from sim.serving.run import Run
 
 @dataclass(slots=True)
 class Limits:
-    """What an engine was given: KV blocks in device and in host memory, and how long a block takes to copy between them."""
+    """What an engine was given: KV blocks in device and in host memory, and how long a block takes to copy between
+    them.
+    """
 
     kv_blocks: int
     block_size: int  # tokens
@@ -169,7 +173,8 @@ class Engine:
                 self._runs.joiner_gaps.append(first_end_s - sequence.last_token_s)
         load = lane.load
         self._runs.rows += pack_run(
-            self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks, load.pairs,
+            self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks,
+            load.pairs,
             load.context, decodes, run.padding_rows, context + decodes, window_context + growing, growing,
             load.window_pairs, load.window_context, run.copy_s, gap_s, gap_seqs, self.blocks.total - self.blocks.free,
             len(self.waiting), batch.waits_for_kv,

@@ -24,9 +24,7 @@ class RequestColumns:
     def sequence(self, index: int) -> Sequence:
         """A fresh sequence for a request."""
         prompt = self.prompt_tokens[index]
-        return Sequence(
-            index, self.arrival_s[index], prompt, self.output_tokens[index], self.priority[index], prompt
-        )
+        return Sequence(index, self.arrival_s[index], prompt, self.output_tokens[index], self.priority[index], prompt)
 
 
 class Inbox:

@@ -20,8 +20,7 @@ class KvBlocks:
         if free < 0:
             raise AssertionError(f"{blocks} KV blocks taken, {self.free} free")
         self.free = free
-        if free < self.least_free:
-            self.least_free = free
+        self.least_free = min(self.least_free, free)
 
     def give(self, blocks: int) -> None:
         """Give blocks back."""

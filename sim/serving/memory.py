@@ -37,7 +37,8 @@ def activation_peak_bytes(
 ) -> float:
     """Largest live set of a forward pass: residual, hidden and both halves of the gated projection, or the fp32 logits.
 
-    The two peaks do not coincide: the projection's buffers are freed before the head runs. (Assumed form; vLLM measures it by a
+    The two peaks do not coincide: the projection's buffers are freed before the head runs. (Assumed form; vLLM
+    measures it by a
     profiling run of max_num_batched_tokens tokens.)
     """
     tp = serving.tensor_parallel_size
@@ -67,11 +68,12 @@ def plan_memory(
     left = usable - weight_bytes - activation_bytes - overhead
     blocks = serving.num_gpu_blocks_override or int(left // block_bytes)
     if left < 0 or blocks < 1:
+        share = f"{serving.gpu_memory_utilization:.0%} of {device_bytes / GIB:.1f} GiB"
         raise DoesNotFitError(
-            f"{where} does not fit: weights {weight_bytes / GIB:.1f} GiB + activations {activation_bytes / GIB:.1f} GiB"
-            f" + context and graphs {overhead / GIB:.1f} GiB a GPU leave no room for KV cache in"
-            f" {usable / GIB:.1f} GiB ({serving.gpu_memory_utilization:.0%} of {device_bytes / GIB:.1f} GiB);"
-            " raise serving.tensor_parallel_size or pipeline_parallel_size, use a narrower model.weight_dtype or a larger GPU"
+            f"{where} does not fit: weights {weight_bytes / GIB:.1f} GiB + activations"
+            f" {activation_bytes / GIB:.1f} GiB + context and graphs {overhead / GIB:.1f} GiB a GPU leave no room for"
+            f" KV cache in {usable / GIB:.1f} GiB ({share}); raise serving.tensor_parallel_size or"
+            " pipeline_parallel_size, use a narrower model.weight_dtype or a larger GPU"
         )
     return MemoryPlan(
         device_bytes,

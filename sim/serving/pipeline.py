@@ -1,7 +1,9 @@
 """A serving engine with pipeline parallelism on SimPy: one micro-batch a stage in flight, each with its own sequences.
 
-A micro-batch passes the stages one after another, each stage taking micro-batches in the order in which they entered; stage
-times differ, and what a stage waits for is its bubble. Since the order never changes, the whole passage is known on entry. The
+A micro-batch passes the stages one after another, each stage taking micro-batches in the order in which they entered;
+stage
+times differ, and what a stage waits for is its bubble. Since the order never changes, the whole passage is known on
+entry. The
 loop yields to the clock only where somebody else could act before its next event.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, cast
 
 import simpy
 
@@ -74,7 +76,7 @@ class PipelineReplica(Engine):
                     yield env.timeout(max(0.0, next_s - env.now))
                     self.now_s = next_s
                 except simpy.Interrupt as arrival:
-                    self.now_s = arrival.cause
+                    self.now_s = cast(float, arrival.cause)
             else:
                 self.now_s = next_s
 
@@ -87,7 +89,7 @@ class PipelineReplica(Engine):
         elif self._ready and self._stage_free_s[0] <= now_s:
             self._process.interrupt(now_s)
 
-    def kv_blocks_in_use(self, now_s: float) -> int:  # noqa: ARG002  state never runs ahead of an arrival
+    def kv_blocks_in_use(self, now_s: float) -> int:
         """KV blocks taken, and those that queued requests will take."""
         return self.blocks.total - self.blocks.free + self.queued_blocks()
 

@@ -1,4 +1,6 @@
-"""What a run leaves behind: one row a request, one row a run of equal steps; kept in flat arrays while the clock runs."""
+"""What a run leaves behind: one row a request, one row a run of equal steps; kept in flat arrays while the clock
+runs.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """A serving engine on SimPy: ask the scheduler for a batch, price it, let the time pass, commit its tokens.
 
-Steps whose composition cannot change are one run and one event; an arrival that could join ends the run with the step under way.
+Steps whose composition cannot change are one run and one event; an arrival that could join ends the run with the step
+under way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import simpy
 
@@ -58,7 +59,7 @@ class Replica(Engine):
                     yield env.timeout(delay if delay > 0.0 else 0.0)
                     break
                 except simpy.Interrupt as arrival:
-                    run.cut(arrival.cause)
+                    run.cut(cast(float, arrival.cause))
             self._run = None
             self.now_s = run.end_s
             if run.decodes and self._grows:
@@ -113,13 +114,11 @@ class Replica(Engine):
         """How often a batch may repeat: until a finish, a memory shortage, or a change of the cost's slope."""
         if self._exact:
             return 1
-        if batch.repeats < steps:
-            steps = batch.repeats
+        steps = min(steps, batch.repeats)
         if decodes and steps > 1:
             pool = self._lane.pool
             left = pool.steps_to_finish()
-            if left < steps:
-                steps = left
+            steps = min(steps, left)
             if pool.window:
                 steps = min(steps, pool.steps_to_window())
             if self._grows:

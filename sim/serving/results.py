@@ -68,17 +68,25 @@ def steps_frame(runs: RunLog, attributions: list[Attribution]) -> pd.DataFrame:
     """One row a run of equal steps; `iterations` says how many, `slope_s` how much longer each next one takes.
 
     Columns: replica, lane, start_s, duration_s (whole run), first_s, slope_s, iterations, prefill_tokens, decode_seqs,
-    context_tokens (each a step, at the first), kv_blocks (at the end), waiting, bound_by, power_w (NaN without a power model).
+    context_tokens (each a step, at the first), kv_blocks (at the end), waiting, bound_by, power_w (NaN without a
+    power model).
     """
     columns = runs.columns()
     steps = columns["iterations"]
-    duration = (
-        columns["copy_s"] + steps * columns["first_s"] + 0.5 * steps * (steps - 1) * columns["slope_s"]
+    duration = columns["copy_s"] + steps * columns["first_s"] + 0.5 * steps * (steps - 1) * columns["slope_s"]
+    bound = np.argmax(np.sum([a.seconds for a in attributions], axis=0), axis=0)
+    integer = (
+        "replica",
+        "lane",
+        "iterations",
+        "prefill_tokens",
+        "decode_seqs",
+        "context_tokens",
+        "kv_blocks",
+        "waiting",
     )
-    seconds = sum(a.seconds for a in attributions)
-    integer = ("replica", "lane", "iterations", "prefill_tokens", "decode_seqs", "context_tokens", "kv_blocks", "waiting")
     whole = {name: columns[name].astype(np.int64) for name in integer}
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "replica": whole["replica"],
             "lane": whole["lane"],
@@ -87,11 +95,10 @@ def steps_frame(runs: RunLog, attributions: list[Attribution]) -> pd.DataFrame:
             "first_s": columns["first_s"],
             "slope_s": columns["slope_s"],
             **{name: whole[name] for name in integer[2:]},
-            "bound_by": pd.Categorical.from_codes(np.argmax(seconds, axis=0), categories=list(BOUNDS)),
+            "bound_by": pd.Categorical(np.asarray(BOUNDS)[bound], categories=list(BOUNDS)),
             "power_w": np.full(len(steps), np.nan),
         }
     )
-    return frame
 
 
 def expand_steps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +111,9 @@ def expand_steps(frame: pd.DataFrame) -> pd.DataFrame:
         wide["duration_s"] - repeats[index] * wide["first_s"]
         - 0.5 * repeats[index] * (repeats[index] - 1) * wide["slope_s"]
     )  # fmt: skip
-    wide["start_s"] += np.where(step > 0, copy_s, 0.0) + step * wide["first_s"] + 0.5 * step * (step - 1) * wide["slope_s"]
+    wide["start_s"] += (
+        np.where(step > 0, copy_s, 0.0) + step * wide["first_s"] + 0.5 * step * (step - 1) * wide["slope_s"]
+    )
     wide["duration_s"] = wide["first_s"] + step * wide["slope_s"] + np.where(step == 0, copy_s, 0.0)
     wide["context_tokens"] += step * wide["decode_seqs"]
     wide["iterations"] = 1

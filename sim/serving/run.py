@@ -1,4 +1,6 @@
-"""A run: equal steps in a row, as one event. Its times in closed form, so that it can be asked, or cut, at any instant."""
+"""A run: equal steps in a row, as one event. Its times in closed form, so that it can be asked, or cut, at any
+instant.
+"""
 
 from __future__ import annotations
 

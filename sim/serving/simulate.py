@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import simpy
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +20,8 @@ from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
 from workloads.randomness import stream
 from workloads.request import RequestTable
+
+Policy = TypeVar("Policy", bound=BatchScheduler | Router)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def simulate_serving(scenario: Scenario, requests: RequestTable, exact: bool = F
     """
     deployment = deploy(scenario)
     scheduler = make_scheduler(scenario, deployment)
-    router = make_policy("serving.router", scenario.serving.router, ROUTERS, Router, {})
+    router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     env = simpy.Environment()
     request_log, run_log = RequestLog(requests), RunLog()
     columns = RequestColumns(requests)
@@ -80,27 +83,24 @@ def make_scheduler(scenario: Scenario, deployment: Deployment) -> BatchScheduler
     needs_length = choice.name in SCHEDULERS and not SCHEDULERS[choice.name].grows_by_block
     if needs_length and choice.keys.get("reservation", "max") != "oracle" and not serving.max_model_len:
         limits["max_model_len"] = deployment.architecture.max_position_embeddings
-    return make_policy("serving.scheduler", choice, SCHEDULERS, BatchScheduler, limits)
+    return make_policy("serving.scheduler", choice, SCHEDULERS, limits)
 
 
-def make_policy(
-    key: str, choice: PolicyChoice, registry: dict[str, type[Any]], family: type[Any], given: dict[str, Any]
-) -> Any:
-    """An object of a registry's class from a scenario's table; raises FleetcastError naming the key and what would do."""
+def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Policy]], given: dict[str, Any]) -> Policy:
+    """An object of a registry's class from a scenario's table; raises FleetcastError naming the key that is wrong."""
     if choice.name not in registry:
         raise UnknownNameError(f"{key}.name", choice.name, registry)
     kind = registry[choice.name]
-    fields = set(kind.__dataclass_fields__) - set(given)
+    known = {field.name for field in fields(kind)} - set(given)
     for name in choice.keys:
-        if name not in fields:
-            raise UnknownNameError(f"{key} '{choice.name}' key", name, fields)
+        if name not in known:
+            raise UnknownNameError(f"{key} '{choice.name}' key", name, known)
     try:
-        policy = TypeAdapter(kind).validate_python({**given, **choice.keys})
+        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FleetcastError(f"{key}.{where} = {first['input']!r}: {first['msg']}") from None
-    assert isinstance(policy, family)
     return policy
 
 

@@ -1,6 +1,8 @@
-"""What one step costs on one pipeline stage: tables for everything that depends on row counts, affine terms for attention.
+"""What one step costs on one pipeline stage: tables for everything that depends on row counts, affine terms for
+attention.
 
-Built once a model and device from operator prices; then pricing a batch is a few additions, and so is saying how its time grows
+Built once a model and device from operator prices; then pricing a batch is a few additions, and so is saying how its
+time grows
 as contexts grow, and for how many steps that growth stays the same.
 """
 
@@ -29,7 +31,9 @@ class AttentionCost:
 
     @classmethod
     def of(cls, device: Device, layers: int, unit: AttentionPrefill | AttentionDecode, windowed: bool) -> AttentionCost:
-        """From an operator of one pair, one query and one KV token a layer (no cost is hidden in between: all is linear)."""
+        """From an operator of one pair, one query and one KV token a layer (no cost is hidden in between: all is
+        linear).
+        """
         price = device.price(unit)
         width = unit.heads * (unit.qk_dim + unit.v_dim)
         query_share = width * bytes_per_element(unit.dtype) / float(unit.moved_bytes)

@@ -64,7 +64,7 @@ def summarise(
     summary |= _utilisation(run, columns, runs, done, duration)
     summary |= _memory(run)
     summary["bound_by"] = bound_by(run, runs, attributions, duration)
-    summary |= _cost(scenario, run, duration, output)
+    summary |= _cost(run, duration, output)
     summary["energy_j"] = None  # no power model in this scenario
     summary["bottleneck"] = bottleneck_sentence(summary)
     summary["grade"] = deployment.grade
@@ -75,9 +75,10 @@ def summarise(
 def bound_by(
     run: ServingRun, runs: dict[str, Floats], attributions: list[Attribution], duration: float
 ) -> dict[str, float | None]:
-    """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the share of
+    """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the
+    share of
     time in which the queue's head was kept waiting by a lack of KV blocks.
-    """  # noqa: D205
+    """
     elapsed = duration * len(run.replicas) * len(attributions)
     if elapsed == 0.0:
         return {f"{name}_fraction": None for name in (*BOUNDS, "idle", "kv_queue")}
@@ -124,7 +125,7 @@ def _weighted_distribution(values: Floats, weights: Floats) -> dict[str, float |
 
 
 def _slo(slo: SloSection, columns: dict[str, Any]) -> dict[str, Any]:
-    """Each limit with what the run reached at the scenario's percentile over all requests; a rejected request misses."""
+    """Each limit with what the run reached at the scenario's percentile over all requests; a rejected one misses."""
     limits = {"ttft_s": slo.ttft_s, "tbt_s": slo.tbt_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s}
     rejected = ~np.isfinite(columns["e2e_s"])
     verdict: dict[str, Any] = {"percentile": slo.percentile}
@@ -142,7 +143,9 @@ def _slo(slo: SloSection, columns: dict[str, Any]) -> dict[str, Any]:
 def _utilisation(
     run: ServingRun, columns: dict[str, Any], runs: dict[str, Floats], done: NDArray[np.bool_], duration: float
 ) -> dict[str, float | None]:
-    """MFU: arithmetic of the completed requests' tokens over peak; MBU: weights once a step and KV read, over bandwidth."""
+    """MFU: arithmetic of the completed requests' tokens over peak; MBU: weights once a step and KV read, over
+    bandwidth.
+    """
     deployment = run.deployment
     used = deployment.gpus_per_replica * len(run.replicas)
     peak = deployment.gpu.peak_flop_per_s[deployment.dtypes.activation] * used
@@ -153,7 +156,9 @@ def _utilisation(
     prefill_kv = steps * runs["chunk_context"] + 0.5 * steps * (steps - 1) * runs["prefill_tokens"]
     kv_token_bytes = deployment.memory.block_bytes / deployment.limits.block_size * len(deployment.stages)
     weights = weight_bytes(deployment.architecture, deployment.dtypes.weight, tp=1)
-    kv_bytes = float((decode_kv + prefill_kv).sum()) * kv_token_bytes * (used / len(run.replicas) / len(deployment.stages))
+    kv_bytes = (
+        float((decode_kv + prefill_kv).sum()) * kv_token_bytes * (used / len(run.replicas) / len(deployment.stages))
+    )
     moved = float(steps.sum()) * weights + kv_bytes
     bandwidth = deployment.gpu.memory_bandwidth_bytes_per_s * used
     return {"mfu": _rate(flop / peak, duration), "mbu": _rate(moved / bandwidth, duration)}
@@ -177,7 +182,7 @@ def _memory(run: ServingRun) -> dict[str, Any]:
     }
 
 
-def _cost(scenario: Scenario, run: ServingRun, duration: float, output: int) -> dict[str, Any]:
+def _cost(run: ServingRun, duration: float, output: int) -> dict[str, Any]:
     """At list price, for every GPU of the cluster, used or not."""
     deployment = run.deployment
     used = deployment.gpus_per_replica * len(run.replicas)
@@ -200,14 +205,14 @@ def _notes(scenario: Scenario, run: ServingRun) -> list[str]:
         notes.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
     if log.rejected:
         notes.append(
-            f"{len(log.rejected)} requests were rejected: longer than serving.max_model_len or than all KV blocks together"
+            f"{len(log.rejected)} requests were rejected: longer than serving.max_model_len or than all KV blocks"
         )
     limit = deployment.architecture.max_position_embeddings
     table = log.requests
     longer = int(np.count_nonzero(table.prompt_tokens + table.output_tokens > limit))
     if scenario.serving.max_model_len is None and longer:
         notes.append(
-            f"{longer} requests exceed the {limit} positions {deployment.architecture.name} was trained for; they are served"
-            " all the same (set serving.max_model_len to reject them)"
+            f"{longer} requests exceed the {limit} positions {deployment.architecture.name} was trained for; they are"
+            " served all the same (set serving.max_model_len to reject them)"
         )
     return notes

@@ -1,4 +1,4 @@
-"""Operator prices: tiles and waves in closed form, and the floor that no price undercuts on any device of the catalog."""
+"""Operator prices: tiles and waves by hand, and the floor that no price undercuts on any device of the catalog."""
 
 import itertools
 

@@ -80,7 +80,17 @@ def serve(
         engine = Replica(env, 0, scheduler, cost, limits, inbox, runs, requests, exact)
     else:
         engine = PipelineReplica(
-            env, 0, scheduler, [cost] * stages, lambda _rows: 1e-5, limits, inbox, runs, requests, exact, lambda: inbox.next_s
+            env,
+            0,
+            scheduler,
+            [cost] * stages,
+            lambda _rows: 1e-5,
+            limits,
+            inbox,
+            runs,
+            requests,
+            exact,
+            lambda: inbox.next_s,
         )
     env.run()
     return Served(requests, runs, engine, runs.columns())

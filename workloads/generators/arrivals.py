@@ -122,7 +122,7 @@ class Constant:
 
     def times(
         self,
-        rng: np.random.Generator,  # noqa: ARG002
+        rng: np.random.Generator,
         *,
         duration_s: float | None = None,
         num_requests: int | None = None,

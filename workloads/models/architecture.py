@@ -61,7 +61,9 @@ Mlp = DenseMlp | MoeMlp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerGroup:
-    """`count` equal layers; groups with the same content may alternate in the model, their order does not matter for costs."""
+    """`count` equal layers; groups with the same content may alternate in the model, their order does not matter for
+    costs.
+    """
 
     layers: tuple[int, ...]  # indices of the layers in the model
     attention: Attention

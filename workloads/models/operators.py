@@ -65,7 +65,9 @@ class LayerRange:
 
 
 def split_layers(num_layers: int, stages: int) -> list[LayerRange]:
-    """Even pipeline stages; left-over layers go one each to the last stages but the very last, which has the head (vLLM)."""
+    """Even pipeline stages; left-over layers go one each to the last stages but the very last, which has the head
+    (vLLM).
+    """
     base, left = divmod(num_layers, stages)
     sizes = [base] * stages
     for i in range(left):
@@ -182,7 +184,9 @@ def _attention_operators(
 
 
 def _latent_operators(hidden: int, spec: LatentAttentionSpec, tokens: Size, tp: int, dtypes: Dtypes) -> list[Operator]:
-    """Projections of latent attention; the up-projections of K and V are absorbed into queries and outputs, head by head."""
+    """Projections of latent attention; the up-projections of K and V are absorbed into queries and outputs, head by
+    head.
+    """
     heads = spec.heads // tp
     qk_dim = spec.qk_nope_head_dim + spec.qk_rope_head_dim
     latent = spec.kv_lora_rank + spec.qk_rope_head_dim

@@ -65,7 +65,7 @@ POOLS: dict[str, Pool] = {
 
 def distil_pool(name: str, raw: Path) -> dict[str, Any]:
     """Fit one pool."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     pool = POOLS[name]
     rates = pd.read_parquet(raw / "servegen" / "client_rates.parquet")

@@ -95,7 +95,7 @@ def _integer(cell: str) -> int:
 
 def _timestamp(cell: str) -> int:
     """Nanoseconds since 1970."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     if not cell[:4].isdigit() or "-" not in cell:
         raise ValueError(cell)
@@ -114,7 +114,7 @@ PARSERS: dict[Kind, Any] = {
 
 def lines_of(where: str, reader: Any) -> Iterator[Row]:
     """Rows of a csv.reader with the line on which each starts, blank ones left out; the header must be taken."""
-    import csv  # noqa: PLC0415
+    import csv
 
     while True:
         start = reader.line_num + 1

@@ -34,8 +34,8 @@ def read_csv(file: TraceFile, formats: Sequence[TableFormat], request_rate: floa
 
 def read_parquet(file: TraceFile, formats: Sequence[TableFormat], rate: float | None, seed: int) -> RequestTable:
     """Read a Parquet trace in whichever of the formats its columns show; rows count from 1."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     where = str(file.path)
     try:
@@ -97,7 +97,7 @@ def _wanted(where: str, fmt: TableFormat, header: Sequence[str], request_rate: f
 
 def _fast(content: bytes, header_lines: int, width: int, columns: Sequence[Located]) -> dict[str, Any] | None:
     """Columns by pandas' C parser, or None where anything is odd: a bad value, a short or a long row."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     ordered = sorted(columns, key=lambda found: found.position)
     text = {"name", "timestamp"}

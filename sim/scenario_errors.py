@@ -1,0 +1,108 @@
+"""One sentence from pydantic's complaints about a scenario: the key, its value, and what would be accepted."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sim.scenario import Scenario
+
+ACCEPTED = {
+    "int_type": "give a whole number",
+    "int_from_float": "give a whole number",
+    "int_parsing_size": "give a smaller whole number",
+    "float_type": "give a number",
+    "finite_number": "give a finite number",
+    "string_type": "give text in quotes",
+    "string_too_short": "give at least {min_length} character",
+    "string_too_long": "give at most {max_length} characters",
+    "greater_than": "give a number above {gt}",
+    "greater_than_equal": "give at least {ge}",
+    "less_than_equal": "give at most {le}",
+    "dict_type": "give a table, { name = ... }",
+}
+FIRST = ("extra_forbidden", "missing")  # a misspelt key explains the missing one and more
+
+
+def sentence(error: ValidationError) -> str:
+    """The complaint that explains most."""
+    rank = {kind: number for number, kind in enumerate(FIRST)}
+    return _sentence(min(error.errors(), key=lambda one: rank.get(one["type"], len(rank))))
+
+
+def _sentence(error: ErrorDetails) -> str:
+    location = [str(part) for part in error["loc"]]
+    key, kind = ".".join(location), error["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(location)
+    if kind == "missing":
+        return _missing_key(location, error["input"])
+    if kind == "value_error":
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    if kind == "model_type":
+        choice = key in ("serving.scheduler", "serving.router")
+        accepted = 'give a table, { name = "..." }' if choice else f"give a section, [{key}]"
+    else:
+        limits = {
+            name: f"{limit:,.12g}" for name, limit in error.get("ctx", {}).items() if isinstance(limit, int | float)
+        }
+        accepted = ACCEPTED[kind].format(**limits) if kind in ACCEPTED else error["msg"].lower()
+    return f"{key} = {_shown(error['input'])}: {accepted}"
+
+
+def _unknown_key(location: list[str]) -> str:
+    *section, name = location
+    prefix = "".join(f"{part}." for part in section)
+    known = _keys_of(section)
+    close = difflib.get_close_matches(name, known, n=1)
+    elsewhere = [key for key in _all_keys() if key.rpartition(".")[2] == name]
+    if close:
+        hint = f"did you mean '{prefix}{close[0]}'?"
+    elif elsewhere:
+        hint = f"did you mean '{elsewhere[0]}'?"
+    else:
+        hint = f"known keys: {', '.join(known)}"
+    return f"unknown key '{prefix}{name}'; {hint}"
+
+
+def _missing_key(location: list[str], given: object) -> str:
+    *section, name = location
+    close = difflib.get_close_matches(name, [str(key) for key in given], n=1) if isinstance(given, dict) else []
+    if close:
+        return f"unknown key '{'.'.join((*section, close[0]))}'; did you mean '{'.'.join(location)}'?"
+    if not section:
+        required = [key for key, field in _model([name]).model_fields.items() if field.is_required()]
+        return f"section [{name}] is missing; add it" + (f" with its key '{required[0]}'" if required else "")
+    return f"'{'.'.join(location)}' is missing; it is required"
+
+
+def _keys_of(section: list[str]) -> list[str]:
+    return sorted(_model(section).model_fields)
+
+
+def _model(section: list[str]) -> type[BaseModel]:
+    model: type[BaseModel] = Scenario
+    for part in section:
+        annotation = model.model_fields[part].annotation
+        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return model
+
+
+def _all_keys() -> Iterator[str]:
+    for name, field in Scenario.model_fields.items():
+        yield name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{name}.{key}" for key in _keys_of([name]))
+
+
+def _shown(value: object) -> str:
+    """As a scenario file would have it, shortened."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

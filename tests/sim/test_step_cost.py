@@ -1,0 +1,355 @@
+"""The price of a step: the sum of its operators' prices, straight while it says so, and never below what the hardware can do."""
+
+import functools
+from unittest import mock
+
+import numpy as np
+import pytest
+from engines import serve, stage_cost, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sim.run
+from hardware_models import catalog
+from hardware_models.collectives import AnyFabric
+from hardware_models.device import Device
+from hardware_models.ops import Collective
+from policies.serving import UNLIMITED, Sequence
+from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
+from sim.serving.attribution import attribute
+from sim.serving.chunk_load import ChunkLoad
+from sim.serving.decode_pool import DecodePool
+from sim.serving.deployment import Deployment, deploy, tensor_fabric
+from sim.serving.step_cost import AttentionCost, StageCost
+from workloads.models import catalog as models
+from workloads.models.counts import forward_flop, kv_bytes_per_token
+from workloads.models.operators import LayerRange, attention_shapes, head_operators, token_operators
+from workloads.models.weights import head_weights, layer_weights
+from workloads.request import RequestTable
+
+MODELS = models.names()
+GPUS = catalog.names("gpu")
+NODES = {"a100-80gb-sxm": "dgx-a100-80gb", "h100-sxm": "dgx-h100"}
+ENDLESS = 1_000_000  # output tokens of a sequence that never finishes
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def sequence(index: int, prompt: int, prefilled: int = 0) -> Sequence:
+    return Sequence(index, 0.0, prompt, ENDLESS, 0, prompt, prefilled)
+
+
+def price(cost: StageCost, chunks, contexts, padding: int = 0) -> tuple[float, float, int]:
+    """Price a step; chunks: (tokens before, new tokens) of each; contexts: KV tokens of each decoding sequence."""
+    load, pool = ChunkLoad(cost.window), DecodePool(16, cost.window)
+    load.set([(sequence(i, before + new + 1, before), new) for i, (before, new) in enumerate(chunks)])
+    for i, context in enumerate(contexts):
+        pool.join(sequence(1000 + i, context), context)
+    return cost.price(load, len(contexts), padding, pool)
+
+
+@st.composite
+def batches(draw, most_chunks: int = 4):
+    """Chunks (before, new) and the contexts of decoding sequences; not both empty."""
+    chunk = st.tuples(st.sampled_from([0, 0, 1, 300, 4095, 4096, 9000]), st.integers(1, 900))
+    chunks = draw(st.lists(chunk, max_size=most_chunks))
+    contexts = draw(st.lists(st.integers(1, 9000), min_size=0 if chunks else 1, max_size=40))
+    return chunks, contexts
+
+
+# -- a model on a device, priced without the engine --------------------------------------------------------------------
+
+
+@functools.cache
+def deployment(model: str, gpu: str, tp: int = 1, engine: str = "vllm-0.6") -> Deployment:
+    """A deployment on a server whose GPUs are `gpu` and have room for any model."""
+    spec, node = catalog.gpu(gpu), catalog.node(NODES.get(gpu, "dgx-a100-80gb"))
+    dtype = "bf16" if "bf16" in spec.peak_flop_per_s else "fp16"
+    scenario = Scenario(
+        model=ModelSection(config=model, weight_dtype=dtype),
+        cluster=ClusterSection(node=node.name),
+        serving=ServingSection(tensor_parallel_size=tp, engine=engine),
+        workload=WorkloadSection(trace="none"),
+    )
+    roomy = spec.model_copy(update={"memory_bytes": 10**14})
+    with mock.patch.object(catalog, "gpu", lambda _name: roomy):
+        return deploy(scenario)
+
+
+def seen(before: int, new: int, window: int) -> list[int]:
+    """Keys that each new token sees, itself included."""
+    return [min(before + i + 1, window or UNLIMITED) for i in range(new)]
+
+
+def keys_read(before: int, new: int, window: int) -> int:
+    """Cached tokens that some new token sees."""
+    return before + new - max(0, before + 1 - window) if window else before + new
+
+
+def priced_operators(served: Deployment, tp: int, chunks, contexts, padding: int = 0) -> list[tuple]:
+    """Every operator of a step with how often it runs, attention included."""
+    architecture = served.architecture
+    layers = LayerRange(0, architecture.num_layers, architecture.num_layers)
+    rows = sum(new for _, new in chunks) + len(contexts) + padding
+    samples = len(chunks) + len(contexts) + padding
+    operators = token_operators(architecture, float(rows), tp, layers, served.dtypes)
+    operators += head_operators(architecture, float(samples), tp, served.dtypes)
+    result = [(operator.op, operator.count) for operator in operators]
+    for shape in attention_shapes(architecture, tp, layers):
+        if contexts:
+            kv = sum(seen(context, 1, shape.window)[0] for context in contexts)
+            op = shape.decode_op(sequences=float(len(contexts)), kv_tokens=float(kv), dtypes=served.dtypes)
+            result.append((op, shape.layers))
+        if chunks:
+            op = shape.prefill_op(
+                pairs=float(sum(sum(seen(*chunk, shape.window)) for chunk in chunks)),
+                queries=float(sum(new for _, new in chunks)),
+                kv_tokens=float(sum(keys_read(*chunk, shape.window) for chunk in chunks)),
+                dtypes=served.dtypes,
+            )
+            result.append((op, shape.layers))
+    return result
+
+
+def summed_seconds(operators: list[tuple], device: Device, fabric: AnyFabric) -> float:
+    return sum(
+        count * float(fabric.seconds(op.kind, op.payload_bytes) if isinstance(op, Collective) else device.price(op).seconds)
+        for op, count in operators
+    )
+
+
+def expected_seconds(served: Deployment, tp: int, chunks, contexts, padding: int = 0) -> float:
+    """A step's time, from nothing but operator prices and the framework's profile."""
+    operators = priced_operators(served, tp, chunks, contexts, padding)
+    busy_s = summed_seconds(operators, Device(served.gpu), tensor_fabric(served.node, tp, None))
+    profile = served.profile
+    if chunks or not profile.decode_graphs:
+        busy_s = max(busy_s, served.architecture.num_layers * profile.kernels_per_layer * profile.launch_s)
+    samples = len(chunks) + len(contexts) + padding
+    return busy_s + profile.host_s_per_step + profile.host_s_per_sequence * samples
+
+
+def holds(model: str, tp: int) -> bool:
+    return models.model(model).groups[0].attention.heads % tp == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+@given(batch=batches(), padding=st.integers(0, 3))
+@settings(max_examples=5, deadline=None)
+def test_a_step_costs_the_sum_of_its_operators(model, batch, padding):
+    chunks, contexts = batch
+    for gpu in NODES:
+        for tp in (1, 2):
+            if not holds(model, tp):
+                continue
+            served = deployment(model, gpu, tp)
+            seconds = price(served.stages[0], chunks, contexts, padding)[0]
+            assert seconds == pytest.approx(expected_seconds(served, tp, chunks, contexts, padding), rel=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["ideal", "orca", "vllm-0.2", "sarathi-serve", "fastertransformer"])
+@given(batch=batches())
+@settings(max_examples=15, deadline=None)
+def test_a_step_costs_the_sum_of_its_operators_under_every_framework(engine, batch):
+    served = deployment("mistral-7b", "a100-80gb-sxm", 1, engine)
+    seconds = price(served.stages[0], *batch)[0]
+    assert seconds == pytest.approx(expected_seconds(served, 1, *batch), rel=1e-12)
+
+
+# -- slope and how long it holds ---------------------------------------------------------------------------------------
+
+
+def later_prices(cost: StageCost, chunks, contexts, steps: int) -> list[float]:
+    """Each of the next steps priced afresh: the chunk has moved on and every context has grown."""
+    return [
+        price(cost, [(before + i * new, new) for before, new in chunks], [context + i for context in contexts])[0]
+        for i in range(steps)
+    ]
+
+
+def straight_steps(cost: StageCost, valid: int, contexts, most: int) -> int:
+    """Steps over which a price must be straight: as the price says, and until a context reaches the window."""
+    to_window = [cost.window - context for context in contexts if context < cost.window]
+    return min([valid, most, *to_window])
+
+
+@pytest.mark.parametrize("model", ["llama-3-8b", "mistral-7b"])
+@pytest.mark.parametrize("gpu", list(NODES))
+@given(batch=batches(most_chunks=1))
+@settings(max_examples=25, deadline=None)
+def test_each_later_step_costs_a_slope_more(gpu, model, batch):
+    cost = deployment(model, gpu).stages[0]
+    first_s, slope_s, valid = price(cost, *batch)
+    steps = straight_steps(cost, valid, batch[1], most=12)
+    assert slope_s >= 0.0
+    assert later_prices(cost, *batch, steps) == pytest.approx([first_s + i * slope_s for i in range(steps)], rel=1e-12)
+
+
+@st.composite
+def bent_costs(draw):
+    """Made-up costs whose attention changes from memory to compute, or leaves the launch floor, within a few steps."""
+    seconds = st.sampled_from([0.0, 1e-9, 3e-8, 1e-7, 1e-6])
+    window = draw(st.sampled_from([0, 50, 700]))
+    parts = [
+        [
+            AttentionCost(windowed, draw(st.sampled_from([0.0, 1e-4])), draw(seconds), draw(seconds), draw(seconds))
+            for windowed in ([False, True] if window else [False])
+        ]
+        for _ in range(2)
+    ]
+    floor_s = draw(st.sampled_from([0.0, 8.2e-3, 8.5e-3, 1e-2, 5e-2]))
+    flat = stage_cost()
+    return StageCost(flat.rows, parts[0], parts[1], window, 1e-3, 1e-5, floor_s, draw(st.sampled_from([0.0, floor_s])))
+
+
+@given(cost=bent_costs(), batch=batches(most_chunks=1))
+@settings(max_examples=400, deadline=None)
+def test_the_slope_holds_for_as_many_steps_as_the_price_says(cost, batch):
+    first_s, slope_s, valid = price(cost, *batch)
+    assert valid >= 1
+    steps = straight_steps(cost, valid, batch[1], most=30)
+    assert later_prices(cost, *batch, steps) == pytest.approx([first_s + i * slope_s for i in range(steps)], rel=1e-9)
+    if 30 < valid < UNLIMITED and not cost.window:  # and at the far end
+        last_s = later_prices(cost, [(b + (valid - 1) * n, n) for b, n in batch[0]], [c + valid - 1 for c in batch[1]], 1)
+        assert last_s[0] == pytest.approx(first_s + (valid - 1) * slope_s, rel=1e-9)
+
+
+def test_a_bend_is_announced_at_its_step():
+    # decode attention: compute 1e-9 a token against 1e-6 once and 5e-10 a token of memory traffic; they meet at 2,000 tokens
+    part = AttentionCost(False, 0.0, 1e-9, 5e-10, 1e-6)
+    cost = StageCost(stage_cost().rows, [part], [], 0, 0.0, 0.0, 0.0, 0.0)
+    first_s, slope_s, valid = price(cost, [], [1900])
+    assert (slope_s, valid) == (pytest.approx(5e-10), 100)  # contexts 1,901 to 2,000
+    beyond_s = price(cost, [], [1900 + valid])[0]
+    assert beyond_s > first_s + valid * slope_s
+    assert price(cost, [], [1900 + valid])[1] == pytest.approx(1e-9)
+
+
+# -- what the hardware can do at best ----------------------------------------------------------------------------------
+
+
+def matrix_bytes(served: Deployment) -> float:
+    """Bytes of the matrices that every token is multiplied by, once: no embedding table and no routed experts."""
+    architecture, size = served.architecture, 2.0
+    layers = sum(
+        group.count * sum(w.elements for w in layer_weights(architecture, group) if w.multiplies and w.part != "experts")
+        for group in architecture.groups
+    )
+    head = sum(w.elements for w in head_weights(architecture, shares_embedding=False) if w.multiplies)
+    return (layers + head) * size
+
+
+@pytest.mark.parametrize("model", MODELS)
+@given(batch=batches())
+@settings(max_examples=2, deadline=None)
+def test_no_step_beats_the_roofline_on_any_gpu(model, batch):
+    chunks, contexts = batch
+    for gpu in GPUS:
+        served = deployment(model, gpu)
+        device, architecture = Device(served.gpu), served.architecture
+        seconds = price(served.stages[0], chunks, contexts)[0]
+        floors = [count * float(device.floor_s(op)) for op, count in priced_operators(served, 1, chunks, contexts)]
+        assert seconds > sum(floors)
+        work = [*((new, before) for before, new in chunks), *((1, context) for context in contexts)]
+        flop = sum(float(forward_flop(architecture, float(new), float(before))) for new, before in work)
+        assert seconds > flop / device.peak_flop_per_s(served.dtypes.activation)
+        moved = matrix_bytes(served)
+        if not any(group.attention.window for group in architecture.groups):
+            moved += kv_bytes_per_token(architecture, "bf16") * sum(new + before for new, before in work)
+        assert seconds > moved / device.spec.memory_bandwidth_bytes_per_s
+
+
+def test_a_prompt_of_8192_tokens_takes_its_arithmetic_and_little_more():
+    served = deployment("llama-3-8b", "h100-sxm", 1, "ideal")
+    at_peak_s = float(forward_flop(served.architecture, 8192.0, 0.0)) / 989e12
+    assert at_peak_s == pytest.approx(0.1244, rel=0.01)  # 2 x 6.98e9 x 8192 flop, and 32 layers of causal attention
+    assert at_peak_s < price(served.stages[0], [(0, 8192)], [])[0] < 1.5 * at_peak_s
+
+
+# -- where the time went -----------------------------------------------------------------------------------------------
+
+SCHEDULERS = [
+    ("chunked_prefill", {}),
+    ("prefill_first", {"preemption_mode": "swap"}),
+    ("orca", {"reservation": "oracle"}),
+    ("static", {"reservation": "oracle"}),
+    ("sarathi", {"reservation": "oracle", "chunk_size": 128}),
+]
+
+
+def mixed_requests(seed: int, count: int = 120) -> RequestTable:
+    rng = np.random.default_rng(seed)
+    gaps = rng.choice([0.0, 0.02, 0.3, 2.0], count)
+    return table(np.cumsum(gaps), rng.integers(1, 900, count), rng.integers(1, 200, count))
+
+
+@pytest.mark.parametrize(("name", "keys"), SCHEDULERS)
+@pytest.mark.parametrize("window", [0, 100])
+@pytest.mark.parametrize("floor_s", [0.0, 1.2e-2])
+def test_every_second_of_an_engine_is_attributed(name, keys, window, floor_s):
+    cost = stage_cost(window=window, floor_s=floor_s, pair_s=3e-8)
+    served = serve(
+        mixed_requests(5), name, cost=cost, blocks=150, max_num_seqs=16, max_num_batched_tokens=256, **keys
+    )
+    runs = served.columns
+    steps = runs["iterations"]
+    taken_s = runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1) * runs["slope_s"]
+    split = attribute(runs, cost, first_stage=True)
+    assert split.busy_s == pytest.approx(taken_s, rel=1e-9)
+    assert split.seconds.min() >= -1e-12
+    ends_s = runs["start_s"] + taken_s
+    assert (runs["start_s"][1:] >= ends_s[:-1] - 1e-9).all()
+    host_s = 1e-3 * steps.sum()
+    assert split.seconds[3].sum() > host_s
+    assert (split.seconds[2] == runs["copy_s"]).all()
+
+
+@pytest.mark.parametrize(("name", "keys"), SCHEDULERS)
+def test_shares_of_time_and_idle_time_make_the_whole(name, keys):
+    scenario = Scenario(
+        model=ModelSection(config="mistral-7b"),
+        cluster=ClusterSection(node="dgx-a100-80gb"),
+        serving=ServingSection(
+            tensor_parallel_size=2,
+            max_num_seqs=16,
+            max_num_batched_tokens=256,
+            num_gpu_blocks_override=150,
+            scheduler=PolicyChoice(name=name, **keys),
+        ),
+        workload=WorkloadSection(trace="none"),
+    )
+    result = sim.run.run(scenario, requests=mixed_requests(6))
+    shares = dict(result.summary["bound_by"])
+    del shares["kv_queue_fraction"]
+    idle_s = result.summary["duration_s"] - result.steps["duration_s"].sum()  # counted apart from the shares
+    assert shares["idle_fraction"] == pytest.approx(idle_s / result.summary["duration_s"], abs=1e-9)
+    assert sum(shares.values()) == pytest.approx(1.0, abs=1e-12)
+    assert all(0.0 < share < 1.0 for share in shares.values())
+    seconds = result.attributions[0].busy_s
+    assert seconds == pytest.approx(result.steps["duration_s"].to_numpy(), rel=1e-9)
+
+
+# -- the public way ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "prompt", "answer"), [("llama-3-8b", 700, 300), ("mistral-7b", 1900, 2500)])
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("tp", [1, 2])
+def test_a_lone_request_takes_the_sum_of_its_operators(model, prompt, answer, exact, tp):
+    scenario = Scenario(
+        model=ModelSection(config=model),
+        cluster=ClusterSection(node="dgx-h100"),
+        serving=ServingSection(tensor_parallel_size=tp),
+        workload=WorkloadSection(trace="none"),
+    )
+    result = sim.run.run(scenario, exact=exact, requests=table([0.0], [prompt], [answer]))
+    served = result.run.deployment
+    first_s = expected_seconds(served, tp, [(0, prompt)], [])
+    steps_s = [expected_seconds(served, tp, [], [prompt + i]) for i in range(answer - 1)]
+    request = result.requests.iloc[0]
+    assert request["queue_s"] == 0.0
+    assert request["ttft_s"] == pytest.approx(first_s, rel=1e-12)
+    assert request["tpot_s"] == pytest.approx(sum(steps_s) / len(steps_s), rel=1e-12)
+    assert request["max_tbt_s"] == pytest.approx(max(steps_s), rel=1e-12)
+    assert request["e2e_s"] == pytest.approx(first_s + sum(steps_s), rel=1e-12)
