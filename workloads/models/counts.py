@@ -9,7 +9,7 @@ import numpy as np
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import Size
 from workloads.models.architecture import Attention, LatentAttentionSpec, LayerGroup, ModelArchitecture
-from workloads.models.operators import LayerRange, kv_heads_per_rank
+from workloads.models.stages import LayerRange, kv_heads_per_rank
 from workloads.models.weights import Weight, embedding_weights, head_weights, layer_weights
 
 SIXTEEN_BIT_PARTS = frozenset({"embedding", "lm_head", "norm", "bias", "router"})

@@ -12,7 +12,7 @@ from workloads.models.architecture import (
     Mlp,
     ModelArchitecture,
 )
-from workloads.models.operators import kv_heads_per_rank
+from workloads.models.stages import kv_heads_per_rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,5 +126,5 @@ def _mlp_weights(hidden: int, spec: Mlp, tp: int) -> list[Weight]:
         ),
         Weight(part="bias", elements=bias, visited_fraction=visited),
         Weight(part="mlp", elements=shared, multiplies=True),
-        Weight(part="router", elements=hidden if spec.shared_gate else 0),  # one dot product
+        Weight(part="router", elements=hidden if spec.shared_gate else 0, multiplies=True),
     ]
