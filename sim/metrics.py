@@ -5,7 +5,7 @@ better.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log10
+from math import floor, isnan, log10
 from typing import Any
 
 
@@ -29,7 +29,7 @@ class Metric:
 
     def text(self, value: float) -> str:
         """As shown, with its unit."""
-        if value != value:
+        if isnan(value):
             return "-"
         return f"{plain(value * self.shown_factor)} {self.shown_unit}".rstrip()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sim.serving.simulate import ServingRun
 
 RUN_FILES = ("scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "report.html")
-FileContent = str | Callable[[Path], None]  # text, or what writes the file at a path
+FileContent = str | Callable[[Path], object]  # text, or what writes the file at a path
 
 
 @dataclass
@@ -105,14 +105,14 @@ def _check_entries(folder: Path, entries: set[str], ours: set[str]) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise FleetcastError(
-            f"--out {folder}: holds '{foreign[0]}'{more}, which this run would not write; give a folder that is absent, empty"
-            " or an earlier run"
+            f"--out {folder}: holds '{foreign[0]}'{more}, which this run would not write; give a folder that is absent,"
+            " empty or an earlier run"
         )
 
 
 @contextmanager
 def _new_folder(place: Path) -> Iterator[Path]:
-    """A folder to fill, moved to its place at the end; after a failure nothing of it is left, and what was there stays."""
+    """A folder to fill, moved to its place at the end; a failure leaves nothing of it, and what was there stays."""
     made = [ancestor for ancestor in place.parents if not ancestor.exists()]
     place.parent.mkdir(parents=True, exist_ok=True)
     building = place.with_name(f".{place.name[:100]}-{secrets.token_hex(4)}")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from sim.result import Result
 from sim.serving.results import expand_steps
@@ -40,9 +40,12 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         with path.open("w", encoding="utf-8") as file:
             yield file
         return
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
-        with io.TextIOWrapper(zipped, encoding="utf-8") as file:
-            yield file
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped,
+        io.TextIOWrapper(zipped, encoding="utf-8") as file,
+    ):
+        yield file
 
 
 def _write(file: IO[str], event: dict[str, Any], first: bool) -> None:
@@ -57,22 +60,41 @@ def _events(result: Result) -> Iterator[dict[str, Any]]:
         yield {"ph": "M", "name": "process_name", "pid": replica, "args": {"name": f"replica {replica}"}}
     for replica, lane in sorted(set(zip(steps["replica"].tolist(), steps["lane"].tolist(), strict=True))):
         yield {"ph": "M", "name": "thread_name", "pid": replica, "tid": lane, "args": {"name": f"micro-batch {lane}"}}
-    for made, row in enumerate(steps.itertuples(index=False)):
-        ts, dur = row.start_s * 1e6, row.duration_s * 1e6
+    for made, row in enumerate(zip(*(steps[column].tolist() for column in Row._fields), strict=True)):
         if 3 * made > MAX_EVENTS:
-            yield {"ph": "i", "s": "g", "name": f"cut here after {MAX_EVENTS} events", "pid": 0, "tid": 0, "ts": ts}
+            at = Row(*row).start_s * 1e6
+            yield {"ph": "i", "s": "g", "name": f"cut here after {MAX_EVENTS} events", "pid": 0, "tid": 0, "ts": at}
             return
-        kind = "mixed" if row.prefill_tokens and row.decode_seqs else "prefill" if row.prefill_tokens else "decode"
-        yield {
-            "ph": "X", "name": kind, "cat": row.bound_by, "pid": row.replica, "tid": row.lane, "ts": ts, "dur": dur,
-            "args": {
-                "prefill_tokens": row.prefill_tokens, "decode_seqs": row.decode_seqs, "steps": row.iterations,
-                "context_tokens": row.context_tokens, "bound_by": row.bound_by,
-            },
-        }  # fmt: skip
-        yield {
-            "ph": "C", "name": "queue", "pid": row.replica, "ts": ts, "args": {"waiting": row.waiting},
-        }  # fmt: skip
-        yield {
-            "ph": "C", "name": "kv_blocks", "pid": row.replica, "ts": ts + dur, "args": {"used": row.kv_blocks},
-        }  # fmt: skip
+        yield from _step_events(Row(*row))
+
+
+class Row(NamedTuple):
+    """What the timeline shows of a row of steps."""
+
+    replica: int
+    lane: int
+    start_s: float
+    duration_s: float
+    iterations: int
+    prefill_tokens: int
+    decode_seqs: int
+    context_tokens: int
+    kv_blocks: int  # at the end
+    waiting: int  # at the beginning
+    bound_by: str
+
+
+def _step_events(row: Row) -> Iterator[dict[str, Any]]:
+    ts, dur = row.start_s * 1e6, row.duration_s * 1e6
+    kind = "mixed" if row.prefill_tokens and row.decode_seqs else "prefill" if row.prefill_tokens else "decode"
+    details = {
+        "prefill_tokens": row.prefill_tokens,
+        "decode_seqs": row.decode_seqs,
+        "steps": row.iterations,
+        "context_tokens": row.context_tokens,
+        "bound_by": row.bound_by,
+    }
+    place = {"pid": row.replica, "tid": row.lane}
+    yield {"ph": "X", "name": kind, "cat": row.bound_by, **place, "ts": ts, "dur": dur, "args": details}
+    yield {"ph": "C", "name": "queue", "pid": row.replica, "ts": ts, "args": {"waiting": row.waiting}}
+    yield {"ph": "C", "name": "kv_blocks", "pid": row.replica, "ts": ts + dur, "args": {"used": row.kv_blocks}}

@@ -64,6 +64,7 @@ def summarise(
     summary |= _utilisation(run, columns, runs, done, duration)
     summary |= _memory(run)
     summary["bound_by"] = bound_by(run, runs, attributions, duration)
+    summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
     summary |= _cost(run, duration, output)
     summary["energy_j"] = None  # no power model in this scenario
     summary["bottleneck"] = bottleneck_sentence(summary)
@@ -91,6 +92,20 @@ def bound_by(
     waiting = float(length[runs["waits_for_kv"] > 0].sum())
     shares["kv_queue_fraction"] = waiting / (duration * len(run.replicas) * lanes)
     return dict(shares)
+
+
+def pipeline_bubble(runs: dict[str, Floats], attributions: list[Attribution]) -> float | None:
+    """Share of stage time without work while a micro-batch was in flight somewhere on the replica."""
+    occupied = 0.0
+    for replica in np.unique(runs["replica"]):
+        mine = runs["replica"] == replica
+        order = np.argsort(runs["start_s"][mine])
+        start = runs["start_s"][mine][order]
+        end = np.maximum.accumulate(start + (runs["copy_s"] + runs["first_s"])[mine][order])
+        idle_before = np.maximum(start[1:] - end[:-1], 0.0)
+        occupied += float(end[-1] - start[0] - idle_before.sum())
+    busy = sum(float(a.busy_s.sum()) for a in attributions)
+    return 1.0 - busy / (occupied * len(attributions)) if occupied else None
 
 
 def _rate(amount: float, seconds: float) -> float | None:

@@ -1,4 +1,6 @@
-"""The price of a step: the sum of its operators' prices, straight while it says so, and never below what the hardware can do."""
+"""The price of a step: the sum of its operators' prices, straight while it says so, and never below what the hardware
+can do.
+"""
 
 import functools
 from unittest import mock
@@ -9,12 +11,12 @@ from engines import serve, stage_cost, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim.run
 from hardware_models import catalog
 from hardware_models.collectives import AnyFabric
 from hardware_models.device import Device
 from hardware_models.ops import Collective
 from policies.serving import UNLIMITED, Sequence
+from sim.run import run
 from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
 from sim.serving.attribution import attribute
 from sim.serving.chunk_load import ChunkLoad
@@ -114,7 +116,8 @@ def priced_operators(served: Deployment, tp: int, chunks, contexts, padding: int
 
 def summed_seconds(operators: list[tuple], device: Device, fabric: AnyFabric) -> float:
     return sum(
-        count * float(fabric.seconds(op.kind, op.payload_bytes) if isinstance(op, Collective) else device.price(op).seconds)
+        count
+        * float(fabric.seconds(op.kind, op.payload_bytes) if isinstance(op, Collective) else device.price(op).seconds)
         for op, count in operators
     )
 
@@ -211,12 +214,15 @@ def test_the_slope_holds_for_as_many_steps_as_the_price_says(cost, batch):
     steps = straight_steps(cost, valid, batch[1], most=30)
     assert later_prices(cost, *batch, steps) == pytest.approx([first_s + i * slope_s for i in range(steps)], rel=1e-9)
     if 30 < valid < UNLIMITED and not cost.window:  # and at the far end
-        last_s = later_prices(cost, [(b + (valid - 1) * n, n) for b, n in batch[0]], [c + valid - 1 for c in batch[1]], 1)
+        last_s = later_prices(
+            cost, [(b + (valid - 1) * n, n) for b, n in batch[0]], [c + valid - 1 for c in batch[1]], 1
+        )
         assert last_s[0] == pytest.approx(first_s + (valid - 1) * slope_s, rel=1e-9)
 
 
 def test_a_bend_is_announced_at_its_step():
-    # decode attention: compute 1e-9 a token against 1e-6 once and 5e-10 a token of memory traffic; they meet at 2,000 tokens
+    # decode attention: compute 1e-9 a token against 1e-6 once and 5e-10 a token of memory traffic; they meet at
+    # 2,000 tokens
     part = AttentionCost(False, 0.0, 1e-9, 5e-10, 1e-6)
     cost = StageCost(stage_cost().rows, [part], [], 0, 0.0, 0.0, 0.0, 0.0)
     first_s, slope_s, valid = price(cost, [], [1900])
@@ -233,7 +239,8 @@ def matrix_bytes(served: Deployment) -> float:
     """Bytes of the matrices that every token is multiplied by, once: no embedding table and no routed experts."""
     architecture, size = served.architecture, 2.0
     layers = sum(
-        group.count * sum(w.elements for w in layer_weights(architecture, group) if w.multiplies and w.part != "experts")
+        group.count
+        * sum(w.elements for w in layer_weights(architecture, group) if w.multiplies and w.part != "experts")
         for group in architecture.groups
     )
     head = sum(w.elements for w in head_weights(architecture, shares_embedding=False) if w.multiplies)
@@ -289,9 +296,7 @@ def mixed_requests(seed: int, count: int = 120) -> RequestTable:
 @pytest.mark.parametrize("floor_s", [0.0, 1.2e-2])
 def test_every_second_of_an_engine_is_attributed(name, keys, window, floor_s):
     cost = stage_cost(window=window, floor_s=floor_s, pair_s=3e-8)
-    served = serve(
-        mixed_requests(5), name, cost=cost, blocks=150, max_num_seqs=16, max_num_batched_tokens=256, **keys
-    )
+    served = serve(mixed_requests(5), name, cost=cost, blocks=150, max_num_seqs=16, max_num_batched_tokens=256, **keys)
     runs = served.columns
     steps = runs["iterations"]
     taken_s = runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1) * runs["slope_s"]
@@ -319,7 +324,7 @@ def test_shares_of_time_and_idle_time_make_the_whole(name, keys):
         ),
         workload=WorkloadSection(trace="none"),
     )
-    result = sim.run.run(scenario, requests=mixed_requests(6))
+    result = run(scenario, requests=mixed_requests(6))
     shares = dict(result.summary["bound_by"])
     del shares["kv_queue_fraction"]
     idle_s = result.summary["duration_s"] - result.steps["duration_s"].sum()  # counted apart from the shares
@@ -343,7 +348,7 @@ def test_a_lone_request_takes_the_sum_of_its_operators(model, prompt, answer, ex
         serving=ServingSection(tensor_parallel_size=tp),
         workload=WorkloadSection(trace="none"),
     )
-    result = sim.run.run(scenario, exact=exact, requests=table([0.0], [prompt], [answer]))
+    result = run(scenario, exact=exact, requests=table([0.0], [prompt], [answer]))
     served = result.run.deployment
     first_s = expected_seconds(served, tp, [(0, prompt)], [])
     steps_s = [expected_seconds(served, tp, [], [prompt + i]) for i in range(answer - 1)]
