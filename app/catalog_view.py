@@ -46,7 +46,7 @@ def catalog_lines(kind: str | None, name: str | None) -> list[str]:
         "studies": (_study_list, _study_lines),
     }
     if kind not in views:
-        raise UnknownNameError("catalog", kind, KINDS)
+        raise UnknownNameError("kind", kind, KINDS)
     listing, entry = views[kind]
     return _listed(listing()) if name is None else entry(name)
 
@@ -93,17 +93,17 @@ def _model_list() -> list[str]:
 def _model_lines(name: str) -> list[str]:
     architecture = models.model(name)
     lines = [name, f"  source: {models.source(name)}", f"  parameters: {parameters(architecture):,}"]
-    for field in dataclasses.fields(architecture):
-        if field.name not in ("name", "groups"):
-            lines.append(f"  {field.name}: {getattr(architecture, field.name)}")
+    fields = [field.name for field in dataclasses.fields(architecture) if field.name not in ("name", "groups")]
+    lines += [f"  {field}: {getattr(architecture, field)}" for field in fields]
     lines += [f"  {group.count} layers: {group.attention}; {group.mlp}" for group in architecture.groups]
     return lines
 
 
 def _trace_lines(name: str) -> list[str]:
     entry = catalog_entry(name)
-    return [name, *(f"  {key}: {value}" for key, value in entry.items() if isinstance(value, str | int | float)),
-            *(f"  {key}: {value:,}" for key, value in entry["figures"].items() if isinstance(value, int | float))]  # fmt: skip
+    lines = [name, *(f"  {key}: {value}" for key, value in entry.items() if isinstance(value, str | int | float))]
+    figures = entry["figures"].items()
+    return [*lines, *(f"  {key}: {value:,}" for key, value in figures if isinstance(value, int | float))]
 
 
 def _engine_lines(name: str) -> list[str]:
@@ -125,7 +125,7 @@ def _registry_list(registries: dict[str, dict[str, type[Any]]]) -> list[str]:
 def _registry_lines(registries: dict[str, dict[str, type[Any]]], name: str) -> list[str]:
     known = {n: kind for registry in registries.values() for n, kind in registry.items()}
     if name not in known:
-        raise UnknownNameError("catalog", name, known)
+        raise UnknownNameError("name", name, known)
     kind = known[name]
     lines = [f"{name}: {kind.__doc__ or ''}", "  keys:"]
     for field in dataclasses.fields(kind):
@@ -143,12 +143,12 @@ def _study_folder() -> Path:
 
 
 def _study_list() -> list[str]:
-    return sorted(str(p.relative_to(_study_folder()).with_suffix("")) for p in _study_folder().glob("*/*.toml"))
+    return sorted(p.relative_to(_study_folder()).with_suffix("").as_posix() for p in _study_folder().glob("*/*.toml"))
 
 
 def _study_lines(name: str) -> list[str]:
     path = _study_folder() / f"{name}.toml"
-    if not path.is_file():
+    if name not in _study_list():
         raise UnknownNameError("study", name, _study_list())
     try:
         return path.read_text(encoding="utf-8").splitlines()

@@ -56,11 +56,17 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 @command("run")
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. serving.max_num_seqs=64.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the run's frames, summary and report to this folder.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key, e.g. serving.max_num_seqs=64.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the run's frames, summary and report to this folder."
+)
 @click.option("--exact", is_flag=True, help="One event an iteration, instead of one a run of equal iterations.")
-@click.option("--trace-out", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev (.json or .json.gz).")
-@click.option("--vllm-json", type=click.Path(path_type=Path), help="Write the result in the shape of `vllm bench serve`.")
+@click.option(
+    "--trace-out", type=click.Path(path_type=Path), help="Write a timeline for ui.perfetto.dev (.json or .json.gz)."
+)
+@click.option(
+    "--vllm-json", type=click.Path(path_type=Path), help="Write the result in the shape of `vllm bench serve`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output, and nothing else.")
 def run_command(
     scenario: Path,
@@ -101,7 +107,7 @@ def compare_command(runs: tuple[Path, ...]) -> None:
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
 def catalog_command(kind: str | None, name: str | None) -> None:
-    """List what Fleetcast knows of a KIND (gpus, nodes, models, traces, policies, ...), or one entry with its sources."""
+    """List what Fleetcast knows of a KIND (gpus, models, traces, policies, ...), or one entry with its sources."""
     from app.catalog_view import print_catalog
 
     print_catalog(kind, name)

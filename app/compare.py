@@ -82,9 +82,9 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
     lines.append("")
     for key in SHOWN:
         metric = METRICS[key]
-        values = [metric.value(run.summary) for run in runs]
-        cells = [f"{metric.text(values[0]):>26}"]
-        cells += [f"{metric.text(value)} {_change(values[0], value):>8}".rjust(26) for value in values[1:]]
+        numbers = [metric.value(run.summary) for run in runs]
+        cells = [f"{metric.text(numbers[0]):>26}"]
+        cells += [f"{metric.text(number)} {_change(numbers[0], number):>8}".rjust(26) for number in numbers[1:]]
         lines.append(f"  {metric.name[:27]:<28}" + "".join(cells))
     lines.append("")
     for key in BOUND_BY:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sim.metrics import METRICS
+from sim.metrics import METRICS, plain
 from sim.result import Result
 
 HEADLINE = (
@@ -39,11 +39,12 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
     lines = [
         "",
         click.style(f"{scenario.name}", bold=True),
-        f"  {deployment.architecture.name} ({scenario.model.weight_dtype}) on {scenario.cluster.nodes} x {deployment.node.name}:"
-        f" {serving.replicas} replica(s) of TP{serving.tensor_parallel_size} PP{serving.pipeline_parallel_size},"
+        f"  {deployment.architecture.name} ({scenario.model.weight_dtype}) on {scenario.cluster.nodes:,} x"
+        f" {deployment.node.name}: {serving.replicas:,} replica{_s(serving.replicas)}"
+        f" of TP{serving.tensor_parallel_size} PP{serving.pipeline_parallel_size},"
         f" {serving.scheduler.name}, engine {serving.engine}",
-        f"  {summary['requests']:,} requests from {result.run.requests.requests.source}, {summary['duration_s']:,.1f} s simulated,"
-        f" seed {summary['seed']}",
+        f"  {summary['requests']:,} request{_s(summary['requests'])} from {result.run.requests.requests.source},"
+        f" {plain(summary['duration_s'])} s simulated, seed {summary['seed']}",
         "",
         *_verdict(summary),
         "",
@@ -67,11 +68,16 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         return ["  no [slo] given: goodput counts every finished request"]
     lines = []
     for key, value in limits.items():
-        reached = f"{value['reached'] * 1e3:,.0f} ms" if value["reached"] is not None else "never (requests were rejected)"
+        seconds = value["reached"]
+        reached = "never (requests were rejected)" if seconds is None else f"{seconds * 1e3:,.0f} ms"
         mark = click.style("met", fg="green") if value["met"] else click.style("missed", fg="red")
         name = {"tbt_s": "longest TBT"}.get(key, key.removesuffix("_s").upper())
         lines.append(f"  SLO p{slo['percentile']:g} {name} <= {value['limit'] * 1e3:,.0f} ms: {mark}, {reached}")
     return lines
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _ms(seconds: float | None) -> str:

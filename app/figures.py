@@ -1,4 +1,4 @@
-"""The pictures of a serving run, as plain functions from frames to plotly figures; colours are safe for the colour-blind."""
+"""The pictures of a serving run, as plain functions from frames to figures; colours are safe for the colour-blind."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def bottleneck_shares(bound_by: dict[str, float | None]) -> go.Figure:
         if share is not None and share > 0.0005:
             figure.add_bar(
                 x=[share], y=[""], orientation="h", name=f"{name} {share:.0%}", marker_color=colour,
-                text=f"{share:.0%}" if share >= 0.04 else "", textposition="inside", insidetextanchor="middle", textangle=0,
-                showlegend=True,
+                text=f"{share:.0%}" if share >= 0.04 else "", textposition="inside",
+                insidetextanchor="middle", textangle=0, showlegend=True,
             )  # fmt: skip
     if not figure.data:
         return _nothing(figure, "nothing ran")
@@ -153,12 +153,12 @@ def time_means(steps: pd.DataFrame, column: str, replicas: int, edges: Floats) -
     Micro-batches in flight at once (lanes) are averaged: each is a step of its own.
     """
     means = np.zeros((replicas, len(edges) - 1))
-    for replica, rows in steps.groupby("replica"):
-        total, busy = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
-        for _, lane in rows.groupby("lane"):
-            total += _integrals(lane, lane[column].to_numpy(dtype=float), edges)
-            busy += _integrals(lane, np.ones(len(lane)), edges)
-        means[int(replica)] = total / np.maximum(busy, np.diff(edges))  # type: ignore[call-overload]
+    busy = np.zeros_like(means)
+    for _, lane in steps.groupby(["replica", "lane"]):
+        replica = int(lane["replica"].iloc[0])
+        means[replica] += _integrals(lane, lane[column].to_numpy(dtype=float), edges)
+        busy[replica] += _integrals(lane, np.ones(len(lane)), edges)
+    means /= np.maximum(busy, np.diff(edges))
     return means
 
 
@@ -196,7 +196,11 @@ def _over_time(steps: pd.DataFrame, panels: list[Panel], replicas: int) -> go.Fi
 
 def _add_band(figure: go.Figure, edges: Floats, means: Floats, colour: str, row: int) -> None:
     """Shade from the least to the most of the replicas."""
-    common: dict[str, Any] = {"mode": "lines", "line": {"shape": "hv", "width": 0, "color": colour}, "hoverinfo": "skip"}
+    common: dict[str, Any] = {
+        "mode": "lines",
+        "line": {"shape": "hv", "width": 0, "color": colour},
+        "hoverinfo": "skip",
+    }
     figure.add_scatter(x=edges[:-1], y=means.min(axis=0), row=row, col=1, **common)
     figure.add_scatter(x=edges[:-1], y=means.max(axis=0), fill="tonexty", row=row, col=1, **common)
 

@@ -83,7 +83,8 @@ def _slo(summary: dict[str, Any]) -> str:
     items = []
     for key, verdict in summary["slo"].items():
         if isinstance(verdict, dict):
-            reached = "never: requests were rejected" if verdict["reached"] is None else f"{verdict['reached'] * 1e3:,.0f} ms"
+            seconds = verdict["reached"]
+            reached = "never: requests were rejected" if seconds is None else f"{seconds * 1e3:,.0f} ms"
             word = "met" if verdict["met"] else "missed"
             items.append(
                 f"<li>p{summary['slo']['percentile']:g} {LIMITS[key]} &le; {verdict['limit'] * 1e3:,.0f} ms:"

@@ -1,4 +1,4 @@
-"""Where a run's files go: refused before the simulation if impossible, and written after it all together or not at all."""
+"""Where a run's files go: refused before the simulation if impossible, and written after it, all or none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Outputs:
     def check(self, scenario_file: Path, scenario: Scenario) -> None:
         """Raises FleetcastError for a place that cannot be written, or that holds what the run reads."""
         if self.folder is not None:
-            check_run_folder(self.folder, (path.name for path in (self.trace, self.vllm_json) if self._inside(path)))
+            check_run_folder(
+                self.folder,
+                [path.name for path in (self.trace, self.vllm_json) if path is not None and self._inside(path)],
+            )
         read = [str(scenario_file), scenario.model.config, scenario.cluster.node, scenario.workload.trace or ""]
         inputs = {Path(name).resolve() for name in read if name}
         for option, path in (("--trace-out", self.trace), ("--vllm-json", self.vllm_json)):
@@ -45,25 +48,25 @@ class Outputs:
                 else:
                     _fill(stack.enter_context(_new_file(path)), content)
             if self.folder is not None:
-                from app.html_report import html_report  # noqa: PLC0415
+                from app.html_report import html_report
 
                 result.write(self.folder, {"report.html": html_report(result), **inside})
 
     def _files(self, result: Result) -> dict[Path, FileContent]:
         files: dict[Path, FileContent] = {}
         if self.trace is not None:
-            from sim.trace_export import write_chrome_trace  # noqa: PLC0415
+            from sim.trace_export import write_chrome_trace
 
             files[self.trace] = lambda path: write_chrome_trace(result, path)
         if self.vllm_json is not None:
-            from sim.vllm_bench import vllm_bench_json  # noqa: PLC0415
+            from sim.vllm_bench import vllm_bench_json
 
             files[self.vllm_json] = json.dumps(vllm_bench_json(result, detailed=True), allow_nan=False) + "\n"
         return files
 
-    def _inside(self, path: Path | None) -> bool:
+    def _inside(self, path: Path) -> bool:
         """Is it a file of the run folder?"""
-        return path is not None and self.folder is not None and path.resolve().parent == self.folder.resolve()
+        return self.folder is not None and path.resolve().parent == self.folder.resolve()
 
     def _check_file(self, named: str, path: Path, inputs: set[Path]) -> None:
         try:

@@ -24,7 +24,7 @@ ACCEPTED = {
     "greater_than": "give a number above {gt}",
     "greater_than_equal": "give at least {ge}",
     "less_than_equal": "give at most {le}",
-    "dict_type": "give a table, { name = ... }",
+    "dict_type": 'give a table, {{ name = "..." }}',
 }
 FIRST = ("extra_forbidden", "missing")  # a misspelt key explains the missing one and more
 
@@ -79,7 +79,7 @@ def _missing_key(location: list[str], given: object) -> str:
     if not section:
         required = [key for key, field in _model([name]).model_fields.items() if field.is_required()]
         return f"section [{name}] is missing; add it" + (f" with its key '{required[0]}'" if required else "")
-    return f"'{'.'.join(location)}' is missing; it is required"
+    return f"'{'.'.join(location)}' is missing; add it"
 
 
 def _keys_of(section: list[str]) -> list[str]:

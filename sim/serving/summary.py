@@ -57,6 +57,7 @@ def summarise(
         "request_goodput_per_s": _rate(good, duration),
         "goodput_fraction": good / len(log.requests),
         "slo": _slo(scenario.slo, columns),
+        "decode_stall_fraction": decode_stall(runs, gaps, weights),
         "preemptions": int(columns["preemptions"].sum()),
         "steps": int(runs["iterations"].sum()),
         "runs": len(runs["iterations"]),
@@ -92,6 +93,18 @@ def bound_by(
     waiting = float(length[runs["waits_for_kv"] > 0].sum())
     shares["kv_queue_fraction"] = waiting / (duration * len(run.replicas) * lanes)
     return dict(shares)
+
+
+def decode_stall(runs: dict[str, Floats], gaps: Floats, weights: Floats) -> float | None:
+    """Share of the time between tokens in which running sequences waited for steps they had no part in: others' prompts
+    run alone, or copies of KV blocks.
+    """
+    between = float((gaps * weights).sum())
+    if between == 0.0:
+        return None
+    waited = runs["gap_s"] - runs["first_s"]
+    waited = np.where(waited > 1e-9, waited, 0.0) * runs["gap_seqs"]  # less is rounding of the clock
+    return float(waited.sum()) / between
 
 
 def pipeline_bubble(runs: dict[str, Floats], attributions: list[Attribution]) -> float | None:
