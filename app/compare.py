@@ -12,7 +12,7 @@ import click
 
 from hardware_models.errors import FleetcastError
 from sim.metrics import METRICS
-from sim.scenario_file import read_toml
+from sim.scenario_file import read_toml, resolve_paths
 
 SHOWN = (
     "request_throughput",
@@ -60,7 +60,9 @@ class RunFolder:
             raise FleetcastError(f"{path}: is not valid JSON; run the scenario again with --out {folder}") from None
         if not _is_summary(summary):
             raise FleetcastError(f"{path}: is no summary of this version; run the scenario again with --out {folder}")
-        return cls(folder.name, summary, _flat(read_toml(folder / "scenario.toml")))
+        tables = read_toml(folder / "scenario.toml")
+        resolve_paths(tables, folder)
+        return cls(folder.name, summary, _flat(tables))
 
 
 def print_comparison(folders: tuple[Path, ...]) -> None:
@@ -74,23 +76,23 @@ def print_comparison(folders: tuple[Path, ...]) -> None:
 def comparison_lines(runs: list[RunFolder]) -> list[str]:
     """Settings that differ, then each metric with its change against the first run, then the reason."""
     base, titles = runs[0], _titles(runs)
-    lines = ["", "  " + " " * 28 + "".join(f"{title[:24]:>26}" for title in titles)]
+    lines = ["", "  " + " " * 28 + "".join(f"{title[:24]:>28}" for title in titles)]
     for key in sorted(set().union(*(run.settings for run in runs)) - {"name"}):
         values = [run.settings.get(key) for run in runs]
         if any(value != values[0] for value in values):
-            lines.append(f"  {key[:27]:<28}" + "".join(f"{_short(value):>26}" for value in values))
+            lines.append(f"  {key[:27]:<28}" + "".join(f"{_short(value):>28}" for value in values))
     lines.append("")
     for key in SHOWN:
         metric = METRICS[key]
         numbers = [metric.value(run.summary) for run in runs]
-        cells = [f"{metric.text(numbers[0]):>26}"]
-        cells += [f"{metric.text(number)} {_change(numbers[0], number):>8}".rjust(26) for number in numbers[1:]]
+        cells = [f"{metric.text(numbers[0]):>28}"]
+        cells += [f"{metric.text(number)} {_change(numbers[0], number):>9}".rjust(28) for number in numbers[1:]]
         lines.append(f"  {metric.name[:27]:<28}" + "".join(cells))
     lines.append("")
     for key in BOUND_BY:
         shares = [run.summary["bound_by"][key] for run in runs]
         name = "time " + key.removesuffix("_fraction").replace("_", " ")
-        lines.append(f"  {name:<28}" + "".join(f"{'-' if s is None else format(s, '.1%'):>26}" for s in shares))
+        lines.append(f"  {name:<28}" + "".join(f"{'-' if s is None else format(s, '.1%'):>28}" for s in shares))
     lines += ["", *(f"  {title}: {reason(base, run)}" for title, run in zip(titles[1:], runs[1:], strict=True)), ""]
     return lines
 
@@ -102,8 +104,10 @@ def reason(base: RunFolder, run: RunFolder) -> str:
         return f"nothing to set against each other: one of the two served no request. {run.summary['bottleneck']}"
     moved = {key: after[key] - before[key] for key in BOUND_BY}
     key = max(moved, key=lambda k: abs(moved[k]))
-    if abs(moved[key]) < 0.0005:
-        return f"the time is spent as before. {run.summary['bottleneck']}"
+    if abs(moved[key]) < 0.02:
+        return (
+            f"no share of the time moved by more than {abs(moved[key]) * 100:.1f} points. {run.summary['bottleneck']}"
+        )
     name = key.removesuffix("_fraction").replace("_", " ")
     direction = "more" if moved[key] > 0 else "less"
     return f"{abs(moved[key]) * 100:.1f} points {direction} of the time is {name}. {run.summary['bottleneck']}"
@@ -143,4 +147,5 @@ def _change(before: float, after: float) -> str:
         return ""
     if before == 0.0:
         return "" if after == 0.0 else "(new)"
-    return f"({(after / before - 1) * 100:+.1f}%)"
+    ratio = after / before
+    return f"({(ratio - 1) * 100:+.1f}%)" if ratio < 10 else f"(x{ratio:.3g})"

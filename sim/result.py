@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hardware_models.errors import FleetcastError
 from sim.scenario import Scenario
-from sim.scenario_file import scenario_toml
+from sim.scenario_file import relocated, scenario_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,9 @@ class Result:
         place = folder.resolve()
         try:
             with _new_folder(place) as building:
-                (building / "scenario.toml").write_text(scenario_toml(self.scenario), encoding="utf-8")
+                (building / "scenario.toml").write_text(
+                    scenario_toml(relocated(self.scenario, place)), encoding="utf-8"
+                )
                 (building / "summary.json").write_text(self.summary_json() + "\n", encoding="utf-8")
                 self.requests.to_parquet(building / "requests.parquet", index=False)
                 self.steps.to_parquet(building / "steps.parquet", index=False)

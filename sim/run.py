@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 from sim.result import Result
 from sim.scenario import Scenario
 from sim.serving.attribution import attribute
+from sim.serving.record import RequestLog
 from sim.serving.results import request_columns
 from sim.serving.simulate import simulate_serving
 from sim.serving.summary import summarise
@@ -14,17 +16,24 @@ from sim.workload import load_requests
 from workloads.request import RequestTable
 
 
-def run(scenario: Scenario, *, exact: bool = False, requests: RequestTable | None = None) -> Result:
+def run(
+    scenario: Scenario,
+    *,
+    exact: bool = False,
+    requests: RequestTable | None = None,
+    watch: Callable[[RequestLog], None] | None = None,
+) -> Result:
     """Simulate a scenario; raises FleetcastError for an impossible one.
 
-    exact: one event an iteration. requests: a workload in place of the scenario's own.
+    exact: one event an iteration. requests: a workload in place of the scenario's own. watch: called once, before the
+    clock starts, with the log whose `finished` grows as requests end.
     """
     if requests is None:
         requests = load_requests(scenario.workload, scenario.seed)
     collecting = gc.isenabled()
     gc.disable()  # the engines make millions of short-lived objects and no cycles
     try:
-        serving = simulate_serving(scenario, requests, exact)
+        serving = simulate_serving(scenario, requests, exact, watch)
     finally:
         if collecting:
             gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
 
+PATH_KEYS = (("model", "config"), ("cluster", "node"), ("workload", "trace"))
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -31,9 +33,7 @@ def parse_scenario(data: dict[str, Any], origin: str, folder: Path, overrides: t
     """Validate scenario tables; `origin` names them in messages."""
     for override in overrides:
         _set(data, override)
-    _resolve(data, "model", "config", folder)
-    _resolve(data, "cluster", "node", folder)
-    _resolve(data, "workload", "trace", folder)
+    resolve_paths(data, folder)
     try:
         scenario = Scenario.model_validate(data)
         _check_names(scenario)
@@ -90,15 +90,27 @@ def _override_value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
-def _resolve(data: dict[str, Any], section: str, key: str, folder: Path) -> None:
-    """Turn a value that is a path (it has a slash, or such a file is there) into one from the working folder."""
-    table = data.get(section)
-    value = table.get(key) if isinstance(table, dict) else None
-    if not isinstance(value, str) or not value or not table:
-        return
-    candidate = folder / value
-    if not Path(value).is_absolute() and ("/" in value or _is_file(candidate)):
-        table[key] = str(candidate)
+def resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    """Turn values that are paths (with a slash, or a file of that name is in `folder`) into ones from where we are."""
+    for section, key in PATH_KEYS:
+        table = data.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(value, str) or not value or not isinstance(table, dict) or Path(value).is_absolute():
+            continue
+        if "/" in value or _is_file(folder / value):
+            path = os.path.normpath(folder / value)
+            table[key] = f"./{path}" if "/" in value and "/" not in path else path  # a path stays told from a name
+
+
+def relocated(scenario: Scenario, folder: Path) -> Scenario:
+    """The same scenario, its relative paths seen from a folder: what a scenario.toml in there must say."""
+    tables = scenario.model_dump()
+    for section, key in PATH_KEYS:
+        value = tables[section][key]
+        if isinstance(value, str) and not Path(value).is_absolute() and ("/" in value or _is_file(Path(value))):
+            path = os.path.relpath(value, folder)
+            tables[section][key] = path if "/" in path else f"./{path}"
+    return Scenario.model_validate(tables)
 
 
 def _is_file(path: Path) -> bool:

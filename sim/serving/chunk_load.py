@@ -29,6 +29,10 @@ class ChunkLoad:
 
     def set(self, chunks: Sequence[Chunk]) -> None:
         """Take the sums of these chunks."""
+        if not chunks:
+            self.tokens = self.chunks = self.pairs = self.context = self.before = 0
+            self.window_pairs = self.window_context = 0
+            return
         tokens = pairs = context = before = 0
         for sequence, new in chunks:
             before = sequence.prefilled

@@ -116,6 +116,8 @@ class DecodePool:
     def blocks_over(self, steps: int) -> int:
         """New KV blocks that the next `steps` steps take."""
         size = self.block_size
+        if steps == 1:
+            return self.blocks_due[self.step % size]
         whole, rest = divmod(steps, size)
         total = whole * self.count
         if rest:

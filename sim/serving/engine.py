@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from itertools import chain
 
 from policies.serving import Batch, BatchScheduler, Sequence, StepView, blocks_for
 from sim.serving.chunk_load import ChunkLoad
@@ -79,17 +80,26 @@ class Engine:
 
     def take_arrivals(self) -> None:
         """Queue everything that has arrived; what could never fit is turned away."""
-        size = self.blocks.block_size
         for sequence in self.inbox.take(self.now_s):
-            self.inbox.outstanding += self.inbox.counts_on_take
-            longest = sequence.prompt_tokens + sequence.output_tokens
-            need = max(blocks_for(longest - 1, size), self._scheduler.blocks_at_admission(sequence, size))
-            limit = self._scheduler.max_model_len
-            if need > self.blocks.total or (limit and longest > limit):
-                self._requests.rejected.append(sequence.index)
-                self.inbox.outstanding -= 1
-            else:
+            if self._can_hold(sequence):
+                self.inbox.outstanding += self.inbox.counts_on_take
                 self.waiting.push(sequence)
+            else:
+                self._requests.rejected.append(sequence.index)
+
+    def receive(self, index: int) -> bool:
+        """Put an arrival into the inbox; False where it could never fit: turned away at once, unseen by routers."""
+        if self._can_hold(self.inbox.sequence(index)):
+            self.inbox.put(index)
+            return True
+        self._requests.rejected.append(index)
+        return False
+
+    def _can_hold(self, sequence: Sequence) -> bool:
+        size, limit = self.blocks.block_size, self._scheduler.max_model_len
+        longest = sequence.prompt_tokens + sequence.output_tokens
+        need = max(blocks_for(longest - 1, size), self._scheduler.blocks_at_admission(sequence, size))
+        return need <= self.blocks.total and not (limit and longest > limit)
 
     def decide(self, lane: Lane) -> tuple[Batch | None, float]:
         """A lane's next batch with its admissions and preemptions done, and the seconds of copying KV blocks for it."""
@@ -228,5 +238,4 @@ class Engine:
     def queued_blocks(self) -> int:
         """KV blocks that requests not yet admitted will take."""
         size = self.blocks.block_size
-        queued = sum(self._scheduler.blocks_at_admission(s, size) for s in self.waiting)
-        return queued + self.inbox.queued_blocks(size)
+        return sum(self._scheduler.blocks_at_admission(s, size) for s in chain(self.waiting, self.inbox.pending()))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from policies.serving import Sequence, blocks_for
+from policies.serving import Sequence
 from workloads.request import RequestTable
 
 NEVER = float("inf")
@@ -51,9 +51,13 @@ class Inbox:
         self.next_s = arrival_s[pending[0]] if pending else NEVER
         return taken
 
-    def queued_blocks(self, block_size: int) -> int:
-        """KV blocks that the prompts not yet taken will need."""
-        return sum(blocks_for(self._columns.prompt_tokens[i], block_size) for i in self._pending)
+    def sequence(self, index: int) -> Sequence:
+        """A fresh sequence for a request."""
+        return self._columns.sequence(index)
+
+    def pending(self) -> Iterator[Sequence]:
+        """What has not been taken yet."""
+        return map(self._columns.sequence, self._pending)
 
     def _first_s(self) -> float:
         return self._columns.arrival_s[self._pending[0]] if self._pending else NEVER

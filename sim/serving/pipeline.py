@@ -51,6 +51,7 @@ class PipelineReplica(Engine):
         self._next_arrival_s = next_arrival_s  # of any request, wherever it will be routed
         self._env = environment
         self._arrival: simpy.Event | None = None
+        self._sleeping = False  # until its own next event, which an arrival may forestall
         self._process = environment.process(self._serve())
 
     def _serve(self) -> Generator[simpy.Event, Any, None]:
@@ -72,21 +73,25 @@ class PipelineReplica(Engine):
                 self._arrival = env.event()
                 self.now_s = yield self._arrival
             elif next_s >= self._next_arrival_s() or self._exact:
+                self._sleeping = True
                 try:
                     yield env.timeout(max(0.0, next_s - env.now))
                     self.now_s = next_s
                 except simpy.Interrupt as arrival:
                     self.now_s = cast(float, arrival.cause)
+                self._sleeping = False
             else:
                 self.now_s = next_s
 
     def deliver(self, index: int, now_s: float) -> None:
         """Hand over a request at its arrival; a waiting micro-batch may take it at once."""
-        self.inbox.put(index)
+        if not self.receive(index):
+            return
         if self._arrival is not None:
             self._arrival.succeed(now_s)
             self._arrival = None
-        elif self._ready and self._stage_free_s[0] <= now_s:
+        elif self._sleeping and self._ready and self._stage_free_s[0] <= now_s:
+            self._sleeping = False  # one call is enough, however many arrive at this instant
             self._process.interrupt(now_s)
 
     def kv_blocks_in_use(self, now_s: float) -> int:

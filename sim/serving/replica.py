@@ -77,7 +77,8 @@ class Replica(Engine):
 
     def deliver(self, index: int, now_s: float) -> None:
         """Hand over a request at its arrival; wakes an idle engine and ends a run that the newcomer could change."""
-        self.inbox.put(index)
+        if not self.receive(index):
+            return
         run = self._run
         if self._arrival is not None:
             self._arrival.succeed(now_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -34,7 +34,12 @@ class ServingRun:
     replicas: list[Replica | PipelineReplica]
 
 
-def simulate_serving(scenario: Scenario, requests: RequestTable, exact: bool = False) -> ServingRun:
+def simulate_serving(
+    scenario: Scenario,
+    requests: RequestTable,
+    exact: bool = False,
+    watch: Callable[[RequestLog], None] | None = None,
+) -> ServingRun:
     """Serve `requests` on the scenario's engines until the last one is done.
 
     exact: one event an iteration instead of one a run of equal iterations; the answers agree to 1e-9.
@@ -44,6 +49,8 @@ def simulate_serving(scenario: Scenario, requests: RequestTable, exact: bool = F
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     env = simpy.Environment()
     request_log, run_log = RequestLog(requests), RunLog()
+    if watch is not None:
+        watch(request_log)
     columns = RequestColumns(requests)
     random = stream(scenario.seed, "router")
     count = scenario.serving.replicas

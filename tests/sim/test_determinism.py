@@ -15,7 +15,6 @@ from policies.serving import ROUTERS
 from sim.result import Result
 from sim.run import run
 from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
-from sim.workload import load_requests
 
 ROOT = Path(__file__).parents[2]
 SCHEDULERS = [
@@ -44,9 +43,9 @@ router = {{ name = "{router}" }}
 num_requests = 300
 [workload.generator]
 name = "synthetic"
-arrivals = {{ name = "gamma", rate_per_s = 12.0, cv = 2.0 }}
-prompt_tokens = {{ name = "lognormal", median = 300, p99 = 2000 }}
-output_tokens = {{ name = "lognormal", median = 100, p99 = 600 }}
+arrivals = {{ name = "gamma", request_rate = 12.0, burstiness = 0.5 }}
+prompt_tokens = {{ name = "lognormal", p50 = 300, p99 = 2000 }}
+output_tokens = {{ name = "lognormal", p50 = 100, p99 = 600 }}
 """
 RUN = """
 import sys
@@ -83,10 +82,10 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process_and_another_seed_othe
 def scenario(
     *, scheduler="chunked_prefill", router="round_robin", replicas=REPLICAS, seed=3, stages=1, blocks=300, **keys
 ) -> Scenario:
-    lengths = {"name": "lognormal", "median": 200, "p99": 1500}
+    lengths = {"name": "lognormal", "p50": 200, "p99": 1500}
     generator = {
         "name": "synthetic",
-        "arrivals": {"name": "poisson", "rate_per_s": 30.0},
+        "arrivals": {"name": "poisson", "request_rate": 30.0},
         "prompt_tokens": lengths,
         "output_tokens": lengths,
     }
@@ -158,8 +157,8 @@ def workloads(draw):
 def test_every_router_gives_the_times_of_single_steps(router, name, keys, stages, requests, blocks):
     chosen = scenario(scheduler=name, router=router, stages=stages, blocks=blocks, **keys)
     fast, slow = run(chosen, requests=requests), run(chosen, requests=requests, exact=True)
-    assert fast.requests["replica"].tolist() == slow.requests["replica"].tolist()
-    a, b = fast.requests[TIMES].to_numpy(), slow.requests[TIMES].to_numpy()
+    assert fast.request_columns["replica"].tolist() == slow.request_columns["replica"].tolist()
+    a, b = (np.array([result.request_columns[name] for name in TIMES]) for result in (fast, slow))
     assert np.array_equal(np.isnan(a), np.isnan(b))
     assert np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1.0), initial=0.0) <= 1e-9
     assert fast.summary["steps"] == slow.summary["steps"]

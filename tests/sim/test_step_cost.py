@@ -1,6 +1,4 @@
-"""The price of a step: the sum of its operators' prices, straight while it says so, and never below what the hardware
-can do.
-"""
+"""The price of a step: the sum of its operators' prices, straight while it says so, and never below the roofline."""
 
 import functools
 from unittest import mock
@@ -75,7 +73,7 @@ def deployment(model: str, gpu: str, tp: int = 1, engine: str = "vllm-0.6") -> D
         workload=WorkloadSection(trace="none"),
     )
     roomy = spec.model_copy(update={"memory_bytes": 10**14})
-    with mock.patch.object(catalog, "gpu", lambda _name: roomy):
+    with mock.patch.object(catalog, "gpu", return_value=roomy):
         return deploy(scenario)
 
 
@@ -115,11 +113,12 @@ def priced_operators(served: Deployment, tp: int, chunks, contexts, padding: int
 
 
 def summed_seconds(operators: list[tuple], device: Device, fabric: AnyFabric) -> float:
-    return sum(
-        count
-        * float(fabric.seconds(op.kind, op.payload_bytes) if isinstance(op, Collective) else device.price(op).seconds)
-        for op, count in operators
-    )
+    total = 0.0
+    for op, count in operators:
+        collective = isinstance(op, Collective)
+        seconds = fabric.seconds(op.kind, op.payload_bytes) if collective else device.price(op).seconds
+        total += count * float(seconds)
+    return total
 
 
 def expected_seconds(served: Deployment, tp: int, chunks, contexts, padding: int = 0) -> float:
@@ -214,15 +213,14 @@ def test_the_slope_holds_for_as_many_steps_as_the_price_says(cost, batch):
     steps = straight_steps(cost, valid, batch[1], most=30)
     assert later_prices(cost, *batch, steps) == pytest.approx([first_s + i * slope_s for i in range(steps)], rel=1e-9)
     if 30 < valid < UNLIMITED and not cost.window:  # and at the far end
-        last_s = later_prices(
-            cost, [(b + (valid - 1) * n, n) for b, n in batch[0]], [c + valid - 1 for c in batch[1]], 1
-        )
-        assert last_s[0] == pytest.approx(first_s + (valid - 1) * slope_s, rel=1e-9)
+        last = valid - 1
+        chunks = [(before + last * new, new) for before, new in batch[0]]
+        last_s = price(cost, chunks, [context + last for context in batch[1]])[0]
+        assert last_s == pytest.approx(first_s + last * slope_s, rel=1e-9)
 
 
 def test_a_bend_is_announced_at_its_step():
-    # decode attention: compute 1e-9 a token against 1e-6 once and 5e-10 a token of memory traffic; they meet at
-    # 2,000 tokens
+    # compute takes 1e-9 a KV token, memory 5e-10 a KV token and 1e-6 a query: they meet at 2,000 tokens
     part = AttentionCost(False, 0.0, 1e-9, 5e-10, 1e-6)
     cost = StageCost(stage_cost().rows, [part], [], 0, 0.0, 0.0, 0.0, 0.0)
     first_s, slope_s, valid = price(cost, [], [1900])
@@ -237,14 +235,10 @@ def test_a_bend_is_announced_at_its_step():
 
 def matrix_bytes(served: Deployment) -> float:
     """Bytes of the matrices that every token is multiplied by, once: no embedding table and no routed experts."""
-    architecture, size = served.architecture, 2.0
-    layers = sum(
-        group.count
-        * sum(w.elements for w in layer_weights(architecture, group) if w.multiplies and w.part != "experts")
-        for group in architecture.groups
-    )
-    head = sum(w.elements for w in head_weights(architecture, shares_embedding=False) if w.multiplies)
-    return (layers + head) * size
+    architecture = served.architecture
+    head = [(1, weight) for weight in head_weights(architecture, shares_embedding=False)]
+    body = [(group.count, weight) for group in architecture.groups for weight in layer_weights(architecture, group)]
+    return 2.0 * sum(n * w.elements for n, w in head + body if w.multiplies and w.part != "experts")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -269,8 +263,10 @@ def test_no_step_beats_the_roofline_on_any_gpu(model, batch):
 
 def test_a_prompt_of_8192_tokens_takes_its_arithmetic_and_little_more():
     served = deployment("llama-3-8b", "h100-sxm", 1, "ideal")
-    at_peak_s = float(forward_flop(served.architecture, 8192.0, 0.0)) / 989e12
-    assert at_peak_s == pytest.approx(0.1244, rel=0.01)  # 2 x 6.98e9 x 8192 flop, and 32 layers of causal attention
+    matrices = 4096 * (4096 + 2 * 1024) + 4096 * 4096 + 3 * 4096 * 14_336  # of a layer
+    layer_flop = 2 * 8192 * matrices + 4 * 32 * 128 * 8192 * 8193 / 2
+    at_peak_s = (32 * layer_flop + 2 * 4096 * 128_256) / 989e12  # and one row of logits
+    assert at_peak_s == pytest.approx(float(forward_flop(served.architecture, 8192.0, 0.0)) / 989e12, rel=1e-12)
     assert at_peak_s < price(served.stages[0], [(0, 8192)], [])[0] < 1.5 * at_peak_s
 
 

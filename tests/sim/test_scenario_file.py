@@ -1,0 +1,122 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware_models.errors import FleetcastError
+from sim.scenario import ModelSection, PolicyChoice, Scenario, ServingSection, SloSection, WorkloadSection
+from sim.scenario_file import load_scenario, parse_scenario, read_toml, relocated, scenario_toml
+
+BASE = {"model": {"config": "llama-3.1-8b"}, "cluster": {"node": "dgx-h100"}, "workload": {"trace": "sharegpt"}}
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False))
+values = st.recursive(
+    st.one_of(st.booleans(), numbers, texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=6,
+)
+positive = st.floats(1e-6, 1e6)
+names = texts.filter(lambda text: text.isprintable() and text != "")
+scenarios = st.builds(
+    Scenario,
+    name=names,
+    seed=st.integers(0, 2**70),
+    model=st.builds(ModelSection, config=st.just("llama-3.1-8b"), weight_dtype=st.sampled_from(["bf16", "fp8"])),
+    cluster=st.just(BASE["cluster"]),
+    serving=st.builds(
+        ServingSection,
+        max_num_seqs=st.integers(1, 64),
+        max_num_batched_tokens=st.integers(64, 10**9),
+        gpu_memory_utilization=st.floats(0.01, 1.0),
+        max_model_len=st.none() | st.integers(1, 10**6),
+        scheduler=st.dictionaries(texts.filter(lambda key: key != "name"), values, max_size=3).map(
+            lambda keys: PolicyChoice(name="chunked_prefill", **keys)
+        ),
+    ),
+    workload=st.builds(
+        WorkloadSection,
+        generator=st.dictionaries(texts, values, max_size=3),
+        num_requests=st.integers(1, 100),
+        rate_scale=positive,
+    ),
+    slo=st.builds(SloSection, ttft_s=st.none() | positive, tbt_s=st.none() | positive),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scenarios)
+def test_a_scenario_written_and_read_is_the_same(scenario: Scenario) -> None:
+    tables = tomllib.loads(scenario_toml(scenario))
+    assert parse_scenario(tables, "x", Path()) == scenario
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "scenarios").glob("*.toml")))
+def test_shipped_scenarios_load_and_survive_writing(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert parse_scenario(tomllib.loads(scenario_toml(scenario)), "x", Path()) == scenario
+
+
+def test_relative_paths_start_at_the_scenario_s_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "t.csv").write_text("")
+    (tmp_path / "sub" / "s.toml").write_text(
+        '[model]\nconfig = "../m/config.json"\n[cluster]\nnode = "./n.toml"\n[workload]\ntrace = "t.csv"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    scenario = load_scenario("sub/s.toml")
+    assert scenario.workload.trace == "sub/t.csv"
+    assert Path(scenario.model.config) == Path("m/config.json")
+    assert scenario.cluster.node == "sub/n.toml"
+
+
+def test_a_written_scenario_names_its_files_from_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    tables = {**BASE, "workload": {"trace": "t.csv"}}
+    scenario = parse_scenario(tables, "x", Path())
+    written = relocated(scenario, tmp_path / "runs" / "a")
+    assert written.workload.trace == "../../t.csv"
+    back = parse_scenario(tomllib.loads(scenario_toml(written)), "x", Path("runs/a"))
+    assert back.workload.trace == "./t.csv"
+    assert relocated(back, tmp_path / "runs" / "a") == written
+
+
+def test_a_path_into_the_same_folder_stays_a_path(tmp_path: Path) -> None:
+    tables = {**BASE, "model": {"config": "./llama"}}
+    assert parse_scenario(tables, "x", Path()).model.config == "./llama"
+    assert parse_scenario(tables, "x", tmp_path).model.config == str(tmp_path / "llama")
+
+
+def test_a_catalog_name_stays_a_name_and_an_absolute_path_a_path(tmp_path: Path) -> None:
+    tables = {**BASE, "workload": {"trace": "/data/t.csv"}}
+    scenario = parse_scenario(tables, "x", tmp_path)
+    assert scenario.model.config == "llama-3.1-8b"
+    assert scenario.workload.trace == "/data/t.csv"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("max_num_seqs=7", 7), ("max_num_seqs = 7", 7), ("swap_space_gib=1e1", 10.0)],
+)
+def test_overrides_are_toml_values(override: str, value: float) -> None:
+    tables = {key: dict(table) for key, table in BASE.items()}
+    serving = parse_scenario(tables, "x", Path(), (f"serving.{override}",)).serving
+    key = override.partition("=")[0].strip()
+    assert getattr(serving, key) == value
+
+
+def test_a_bare_word_is_a_string_and_makes_its_table() -> None:
+    tables = {key: dict(table) for key, table in BASE.items()}
+    assert parse_scenario(tables, "x", Path(), ("serving.scheduler.name=orca",)).serving.scheduler.name == "orca"
+
+
+def test_the_message_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('[model]\nconfig = "x"\nfoo = 1\n')
+    with pytest.raises(FleetcastError, match=r"s\.toml: unknown key 'model\.foo'"):
+        load_scenario(tmp_path / "s.toml")
+    with pytest.raises(FleetcastError, match="is a folder"):
+        read_toml(tmp_path)
