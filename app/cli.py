@@ -80,13 +80,18 @@ def run_command(
     """Simulate SCENARIO (a TOML file) and report what came of it."""
     from app.console import print_report
     from app.outputs import Outputs
+    from app.progress import Progress
     from sim.run import run
     from sim.scenario_file import load_scenario
 
     loaded = load_scenario(scenario, overrides)
     outputs = Outputs(out, trace_out, vllm_json)
     outputs.check(scenario, loaded)
-    result = run(loaded, exact=exact)
+    progress = Progress()
+    try:
+        result = run(loaded, exact=exact, watch=progress.watch)
+    finally:
+        progress.close()
     outputs.write(result)
     if as_json:
         click.echo(result.summary_json())

@@ -31,6 +31,7 @@ SHOWN = (
     "mfu",
     "mbu",
     "usd_per_million_output_tokens",
+    "decode_stall_fraction",
     "kv_peak_fraction",
     "preemptions",
 )
@@ -98,7 +99,21 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
 
 
 def reason(base: RunFolder, run: RunFolder) -> str:
-    """Which share of the time moved most between two runs, and the bottleneck now."""
+    """How long running sequences waited for others' prompts, which share of the time moved most, the bottleneck."""
+    return _stall_change(base, run) + _moved_share(base, run)
+
+
+def _stall_change(base: RunFolder, run: RunFolder) -> str:
+    before, after = (r.summary.get("decode_stall_fraction") for r in (base, run))
+    if before is None or after is None or abs(after - before) < 0.02:
+        return ""
+    return (
+        f"between tokens, running sequences wait {after:.0%} of the time for steps they have no part in"
+        f" (prompts run alone, KV copies), against {before:.0%}; "
+    )
+
+
+def _moved_share(base: RunFolder, run: RunFolder) -> str:
     before, after = base.summary["bound_by"], run.summary["bound_by"]
     if any(shares[key] is None for shares in (before, after) for key in BOUND_BY):
         return f"nothing to set against each other: one of the two served no request. {run.summary['bottleneck']}"

@@ -13,7 +13,7 @@ PERIOD_S = 0.5
 
 
 class Progress:
-    """Shows the share of requests done and the time left while a run goes on; silent where nobody watches a terminal."""
+    """Shows the share of requests done and the time left while a run goes on; silent without a terminal."""
 
     def __init__(self) -> None:
         self._over = threading.Event()

@@ -68,6 +68,7 @@ METRICS: dict[str, Metric] = {
         Metric("mbu", "MBU", "", "%", 100.0, True),
         Metric("usd_per_million_output_tokens", "cost of output", "USD/Mtok", "USD/Mtok", 1.0, False),
         Metric("cost_usd", "cost of the run", "USD", "USD", 1.0, False),
+        Metric("decode_stall_fraction", "token gaps: waiting", "", "%", 100.0, False),
         Metric("preemptions", "preemptions", "", "", 1.0, False),
         Metric("kv_peak_fraction", "KV blocks in use at peak", "", "%", 100.0, False),
     ]

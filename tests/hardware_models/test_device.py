@@ -112,6 +112,13 @@ def test_a_tile_beyond_the_last_wave_costs_a_whole_wave():
     assert float(over.compute_s) == 2 * float(full.compute_s)
 
 
+def test_a_tile_with_one_row_takes_a_multiprocessor_as_a_full_one_does():
+    device = one_tile("a6000")
+    full = device.price(gemm(128, 128 * 50, 4096))  # 50 of 84 multiprocessors
+    over = device.price(gemm(129, 128 * 50, 4096))  # 100 tiles, 50 of them with a single row: a second wave
+    assert float(over.compute_s) == 2 * float(full.compute_s)
+
+
 def test_splitting_k_spreads_few_tiles_over_idle_multiprocessors_at_the_price_of_partial_sums():
     whole, split = one_tile("a6000"), one_tile("a6000", split_k=(1, 4))
     m, n, k = 128, 128 * 20, 65_536
