@@ -31,6 +31,11 @@ def print_report(result: Result, out: Path | None) -> None:
         click.echo(line)
 
 
+def grades_in_words(summary: dict[str, Any]) -> str:
+    """What each part of the times rests on."""
+    return ", ".join(f"{part} {grade}" for part, grade in summary["grades"].items())
+
+
 def report_lines(result: Result, out: Path | None) -> list[str]:
     """The report, line by line."""
     summary, scenario = result.summary, result.scenario
@@ -56,7 +61,7 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
     lines += [f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}" for key in HEADLINE]
     lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
-    lines.append(f"  grade of the hardware's times: {summary['grade']}")
+    lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
     lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.offline
 
-from app.console import HEADLINE, LATENCIES, STATISTICS
+from app.console import HEADLINE, LATENCIES, STATISTICS, grades_in_words
 from app.figures import figures
 from sim.metrics import METRICS, plain
 from sim.result import Result
@@ -45,8 +45,8 @@ def html_report(result: Result) -> str:
 <h1>{escape(result.scenario.name)}</h1>
 <p>{escape(deployment.architecture.name)} on {result.scenario.cluster.nodes:,} x {escape(deployment.node.name)},
 {count:,} request{"s" if count != 1 else ""} of {escape(result.run.requests.requests.source)},
-{plain(summary["duration_s"])} s simulated, seed {summary["seed"]}; hardware times are
-<b>{escape(summary["grade"])}</b>.</p>
+{plain(summary["duration_s"])} s simulated, seed {summary["seed"]}; the times are
+<b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
 <p><b>{escape(summary["bottleneck"])}</b></p>
 {_slo(summary)}
 <div class="cards">{_cards(summary)}</div>

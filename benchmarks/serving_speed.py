@@ -1,11 +1,9 @@
 """How fast the serving engine is: requests, steps and events a CPU-second, growth with size, memory, and the gain of
 runs.
 
-Run from the project's root after `make test`: python benchmarks/serving_speed.py [--million]
-The workload is the catalog's bench-poisson: Llama-3-8B on one A100-80GB, 5.24 requests/s, at most 128 sequences,
-chunked
-prefill with a budget of 512 or prefill-first with 4,096 tokens. Figures are CPU seconds of this process; compare
-ratios.
+Run from the project's root after `make test`: python benchmarks/serving_speed.py [--million] The workload is the
+catalog's bench-poisson: Llama-3-8B on one A100-80GB, 5.24 requests/s, at most 128 sequences, chunked prefill with a
+budget of 512 or prefill-first with 4,096 tokens. Figures are CPU seconds of this process; compare ratios.
 """
 
 from __future__ import annotations

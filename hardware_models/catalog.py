@@ -1,7 +1,7 @@
 """The catalog: a name becomes a spec, read from the one TOML file of that name and kept.
 
-`gpu("h100-sxm")` reads `gpus/h100-sxm.toml` and nothing else. `gpu` and `node` also take the path of a user's
-own file (ending in .toml), which is read afresh each time.
+`gpu("h100-sxm")` reads `gpus/h100-sxm.toml` and nothing else. `gpu` and `node` also take the path of a user's own
+file (ending in .toml), which is read afresh each time.
 """
 
 from __future__ import annotations

@@ -99,11 +99,12 @@ class Device:
         return Price(np.full_like(compute, kernel.launch_s), compute, memory)
 
     def _price_gemm(self, op: Gemm, clock: float) -> Price:
-        """Tile and wave quantisation: whole tiles on whole waves of multiprocessors, over the best tile and split of k.
+        """Tile and wave quantisation: whole tiles on whole waves of multiprocessors, over the best tile and split of
+        k.
 
-        A tile of t_m x t_n outputs costs 2 t_m t_n k / (peak / SMs x fraction) on one multiprocessor however few of its
-        rows are used; ceil(tiles / SMs) waves run one after another (NVIDIA, Matrix Multiplication Background guide,
-        2020).
+        A tile of t_m x t_n outputs costs 2 t_m t_n k / (peak / SMs x fraction) on one multiprocessor however few of
+        its rows are used; ceil(tiles / SMs) waves run one after another (NVIDIA, Matrix Multiplication Background
+        guide, 2020).
         """
         table, sms = self.efficiency.gemm, self.spec.sm_count
         m = np.asarray(op.m, float)

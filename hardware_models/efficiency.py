@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -91,6 +92,16 @@ def efficiency_class(name: str) -> EfficiencyClass:
 @functools.cache
 def link_efficiencies() -> dict[str, LinkEfficiency]:
     """Link kind (nvlink, pcie, infiniband, ...) to its collective efficiencies."""
-    data = tomllib.loads((FOLDER / "links.toml").read_text())
-    data.pop("source")
-    return {kind: LinkEfficiency.model_validate(table) for kind, table in data.items()}
+    tables = _links_file()
+    return {kind: LinkEfficiency.model_validate(table) for kind, table in tables.items() if kind != "source"}
+
+
+def link_source(kind: str) -> Source:
+    """Where a link kind's efficiencies come from."""
+    sources = _links_file()["source"]
+    return Source.model_validate(sources.get(kind, sources["default"]))
+
+
+@functools.cache
+def _links_file() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((FOLDER / "links.toml").read_text())

@@ -18,8 +18,7 @@ class Framework(Frozen):
     """One version of a serving engine.
 
     The host launches `kernels_per_layer` kernels a layer, one every `launch_s`, while the device works; a step cannot
-    be shorter
-    than that, unless it decodes only and `decode_graphs` replays it as one graph.
+    be shorter than that, unless it decodes only and `decode_graphs` replays it as one graph.
     """
 
     name: str

@@ -75,8 +75,8 @@ class GroupedGemm:
 class Attention:
     """Scores and values over `pairs` (query, key) positions of any number of sequences, as one fused kernel.
 
-    `kv_width` is the number of cached elements a token and layer holds on this device, over all its KV heads: it covers
-    multi-head, grouped-query and multi-query attention, and the shared latent of multi-head latent attention.
+    `kv_width` is the number of cached elements a token and layer holds on this device, over all its KV heads: it
+    covers multi-head, grouped-query and multi-query attention, and the shared latent of multi-head latent attention.
     """
 
     pairs: Size  # sum over sequences of visible (query, key) pairs, per head

@@ -73,8 +73,8 @@ class Spec(BaseModel):
 class GpuSpec(Spec):
     """One device as the driver lists it: an MI250X is two of them, one a die (GCD).
 
-    `peak_flop_per_s` maps a dtype to its dense rate: matrix units, accumulating in fp32 (int32 for int8), for all
-    but fp32, which is the vector rate. A dtype the hardware lacks has no entry.
+    `peak_flop_per_s` maps a dtype to its dense rate: matrix units, accumulating in fp32 (int32 for int8), for all but
+    fp32, which is the vector rate. A dtype the hardware lacks has no entry.
     """
 
     vendor: Literal["nvidia", "amd"]

@@ -20,8 +20,7 @@ def write_chrome_trace(result: Result, path: Path) -> int:
     """Write the timeline (gzipped where the name ends in .gz); returns how many events it holds.
 
     Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything
-    stays below
-    MAX_EVENTS, else as one slice a run; beyond that the end is cut and the trace says when.
+    stays below MAX_EVENTS, else as one slice a run; beyond that the end is cut and the trace says when.
     """
     count = 0
     with _opened(path) as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.serving.scheduler import BatchScheduler, latest_victims
+from policies.serving.scheduler import BatchScheduler, Fraction, latest_victims
 from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 
@@ -14,11 +14,11 @@ class ChunkedPrefill(BatchScheduler):
     """One token for every running sequence, then the rest of a started prompt, then new prompts, up to
     max_num_batched_tokens.
 
-    A prompt's KV blocks are taken when its first chunk is scheduled. When a running sequence finds no block, the latest
-    sequences are preempted by recomputation, and nobody is admitted in that step.
+    A prompt's KV blocks are taken when its first chunk is scheduled. When a running sequence finds no block, the
+    latest sequences are preempted by recomputation, and nobody is admitted in that step.
     """
 
-    watermark_fraction: float = 0.01  # of all blocks, kept free on admission
+    watermark_fraction: Fraction = 0.01  # of all blocks, kept free on admission
 
     preemption: ClassVar[str] = "recompute"
     chunks_prompts: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from policies.serving.scheduler import BatchScheduler, latest_victims
+from policies.serving.scheduler import BatchScheduler, Fraction, latest_victims
 from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 
@@ -14,13 +14,12 @@ class PrefillFirst(BatchScheduler):
     """If any waiting prompt fits, run a prompt-only iteration; otherwise one token for every running sequence.
 
     When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host
-    memory, while
-    room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt longer than
-    max_num_batched_tokens runs alone.
+    memory, while room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt
+    longer than max_num_batched_tokens runs alone.
     """
 
     preemption_mode: Literal["recompute", "swap"] = "recompute"
-    watermark_fraction: float = 0.01  # of all blocks, kept free on admission (vLLM 0.2.6)
+    watermark_fraction: Fraction = 0.01  # of all blocks, kept free on admission (vLLM 0.2.6)
 
     def next_batch(self, view: StepView) -> Batch | None:
         """Prompts, else swapped sequences back, else decode (preempting the latest where memory is short)."""

@@ -5,7 +5,9 @@ al., 2023).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt
 
 from policies.serving.reservation import RESERVATIONS, ReservationName
 from policies.serving.scheduler import BatchScheduler
@@ -17,11 +19,10 @@ class Sarathi(BatchScheduler):
     """Each iteration holds at most one chunk of one prompt, and one token for every running sequence.
 
     With `tile_aligned` the chunk shrinks by the number of running sequences, so that the rows of a batch stay at
-    chunk_size, a
-    multiple of the GEMM tile. Memory is set aside at full length, one slot a sequence.
+    chunk_size, a multiple of the GEMM tile. Memory is set aside at full length, one slot a sequence.
     """
 
-    chunk_size: int = 256
+    chunk_size: Annotated[int, Gt(0)] = 256
     tile_aligned: bool = True
     reservation: ReservationName = "max"
 

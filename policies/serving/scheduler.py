@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Interval
 
 from policies.serving.queue_order import AnyQueue, ByPriority, FirstComeFirstServed, ShortestJobFirst
 from policies.serving.view import Batch, Sequence, StepView, blocks_for
 
+Fraction = Annotated[float, Interval(ge=0, lt=1)]
 QueueOrderName = Literal["fcfs", "priority", "sjf"]
 QUEUE_ORDERS: dict[str, type[AnyQueue]] = {
     "fcfs": FirstComeFirstServed,

@@ -15,8 +15,7 @@ class Sequence:
     """A request inside an engine.
 
     `to_prefill` tokens must have their KV computed before the next token comes out: the prompt, and after a
-    preemption by
-    recomputation the tokens generated so far as well.
+    preemption by recomputation the tokens generated so far as well.
     """
 
     index: int

@@ -36,7 +36,8 @@ class Attribution:
 def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> Attribution:
     """Split the time of each run on one stage by what bounded it.
 
-    Within a run no operator changes its bound, so the first step decides for all. Copying KV blocks counts as network.
+    Within a run no operator changes its bound, so the first step decides for all. Copying KV blocks counts as
+    network.
     """
     steps = runs["iterations"]
     samples = (runs["chunks"] + runs["decode_seqs"] + runs["padding_rows"]).astype(np.int64)

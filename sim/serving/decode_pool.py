@@ -1,8 +1,7 @@
 """The decoding sequences of one engine as sums, so that many steps cost no more than one.
 
 A sequence is touched when it joins, finishes or is preempted; in between the pool knows how many sequences there are,
-how much
-context they hold together, at which step the next one finishes, and at which steps they need new KV blocks.
+how much context they hold together, at which step the next one finishes, and at which steps they need new KV blocks.
 """
 
 from __future__ import annotations
@@ -148,10 +147,8 @@ class DecodePool:
         """Let `steps` steps pass, the first ending at first_end_s, the last, which took last_step_s, at last_end_s.
 
         Step times within a run never fall, so its longest gaps between tokens are the first (which may hold other
-        work before
-        it) and the last. Returns the first gap, how many members it concerns, and the members for whom it was the
-        first token
-        after their prompt's: their gap began at their own last_token_s.
+        work before it) and the last. Returns the first gap, how many members it concerns, and the members for whom it
+        was the first token after their prompt's: their gap began at their own last_token_s.
         """
         joiners = self._joiners
         if joiners:

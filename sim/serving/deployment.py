@@ -11,6 +11,7 @@ from hardware_models import catalog
 from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
+from hardware_models.efficiency import link_source
 from hardware_models.errors import FleetcastError
 from hardware_models.framework import Framework, framework
 from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
@@ -48,7 +49,7 @@ class Deployment:
     memory: MemoryPlan
     gpus_per_replica: int
     gpus_total: int
-    grade: str  # of the operator times: measured, quoted or assumed
+    grades: dict[str, str]  # what the times rest on -> measured, quoted or assumed
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -94,8 +95,19 @@ def deploy(scenario: Scenario) -> Deployment:
     )
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
-        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, device.efficiency.source["default"].grade,
+        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, _grades(device, profile, fabric, tp),
     )  # fmt: skip
+
+
+def _grades(device: Device, profile: Framework, fabric: AnyFabric, tp: int) -> dict[str, str]:
+    grades = {
+        "operators": device.efficiency.source["default"].grade,
+        "software": profile.source["default"].grade,
+    }
+    if tp > 1:
+        slowest = fabric.outer if isinstance(fabric, HierarchicalFabric) else fabric
+        grades["links"] = link_source(slowest.link.kind).grade
+    return grades
 
 
 def _check_gpus(scenario: Scenario, node: NodeSpec) -> None:
@@ -120,7 +132,7 @@ def tensor_fabric(node: NodeSpec, ranks: int, network: str | None) -> AnyFabric:
             return Fabric(pcie, ranks)
         inner = Fabric(catalog.link(node.scale_up), node.scale_up_group)
         return HierarchicalFabric(inner, Fabric(pcie, -(-ranks // node.scale_up_group)))
-    inside = tensor_fabric(node, node.gpus, network)
+    inside = tensor_fabric(node, max(node.gpus, node.scale_up_group), network)
     inner = inside if isinstance(inside, Fabric) else inside.inner
     return HierarchicalFabric(inner, Fabric(_network(node, network), -(-ranks // inner.ranks)))
 

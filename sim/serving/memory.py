@@ -35,11 +35,11 @@ class MemoryPlan:
 def activation_peak_bytes(
     architecture: ModelArchitecture, model: ModelSection, serving: ServingSection, widest_mlp: int
 ) -> float:
-    """Largest live set of a forward pass: residual, hidden and both halves of the gated projection, or the fp32 logits.
+    """Largest live set of a forward pass: residual, hidden and both halves of the gated projection, or the fp32
+    logits.
 
     The two peaks do not coincide: the projection's buffers are freed before the head runs. (Assumed form; vLLM
-    measures it by a
-    profiling run of max_num_batched_tokens tokens.)
+    measures it by a profiling run of max_num_batched_tokens tokens.)
     """
     tp = serving.tensor_parallel_size
     size = bytes_per_element("bf16" if model.compute_dtype == "fp8" else model.compute_dtype)

@@ -1,10 +1,9 @@
-"""A serving engine with pipeline parallelism on SimPy: one micro-batch a stage in flight, each with its own sequences.
+"""A serving engine with pipeline parallelism on SimPy: one micro-batch a stage in flight, each with its own
+sequences.
 
 A micro-batch passes the stages one after another, each stage taking micro-batches in the order in which they entered;
-stage
-times differ, and what a stage waits for is its bubble. Since the order never changes, the whole passage is known on
-entry. The
-loop yields to the clock only where somebody else could act before its next event.
+stage times differ, and what a stage waits for is its bubble. Since the order never changes, the whole passage is
+known on entry. The loop yields to the clock only where somebody else could act before its next event.
 """
 
 from __future__ import annotations

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sim.scenario import SloSection
 from sim.serving.attribution import Attribution
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.row_costs import BOUNDS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +73,8 @@ def steps_frame(runs: RunLog, attributions: list[Attribution]) -> pd.DataFrame:
     context_tokens (each a step, at the first), kv_blocks (at the end), waiting, bound_by, power_w (NaN without a
     power model).
     """
+    import pandas as pd
+
     columns = runs.columns()
     steps = columns["iterations"]
     duration = columns["copy_s"] + steps * columns["first_s"] + 0.5 * steps * (steps - 1) * columns["slope_s"]

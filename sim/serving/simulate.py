@@ -103,7 +103,7 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
         if name not in known:
             raise UnknownNameError(f"{key} '{choice.name}' key", name, known)
     try:
-        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys})
+        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys}, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

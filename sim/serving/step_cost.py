@@ -2,8 +2,7 @@
 attention.
 
 Built once a model and device from operator prices; then pricing a batch is a few additions, and so is saying how its
-time grows
-as contexts grow, and for how many steps that growth stays the same.
+time grows as contexts grow, and for how many steps that growth stays the same.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from sim.serving.token_gaps import token_gaps, weighted_percentiles
 from workloads.models.counts import forward_flop, weight_bytes
 
 Floats = NDArray[np.float64]
+GRADES = ("measured", "quoted", "assumed")  # best first: a result is as good as the worst it rests on
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 
 
@@ -69,7 +70,8 @@ def summarise(
     summary |= _cost(run, duration, output)
     summary["energy_j"] = None  # no power model in this scenario
     summary["bottleneck"] = bottleneck_sentence(summary)
-    summary["grade"] = deployment.grade
+    summary["grades"] = deployment.grades
+    summary["grade"] = max(deployment.grades.values(), key=GRADES.index)
     summary["notes"] = _notes(scenario, run)
     return summary
 
@@ -78,8 +80,7 @@ def bound_by(
     run: ServingRun, runs: dict[str, Floats], attributions: list[Attribution], duration: float
 ) -> dict[str, float | None]:
     """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the
-    share of
-    time in which the queue's head was kept waiting by a lack of KV blocks.
+    share of time in which the queue's head was kept waiting by a lack of KV blocks.
     """
     elapsed = duration * len(run.replicas) * len(attributions)
     if elapsed == 0.0:
@@ -96,8 +97,8 @@ def bound_by(
 
 
 def decode_stall(runs: dict[str, Floats], gaps: Floats, weights: Floats) -> float | None:
-    """Share of the time between tokens in which running sequences waited for steps they had no part in: others' prompts
-    run alone, or copies of KV blocks.
+    """Share of the time between tokens in which running sequences waited for steps they had no part in: others'
+    prompts run alone, or copies of KV blocks.
     """
     between = float((gaps * weights).sum())
     if between == 0.0:

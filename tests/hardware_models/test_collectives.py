@@ -195,6 +195,12 @@ def test_a_group_across_servers_is_as_slow_as_a_gpus_share_of_the_cards(name):
     assert seconds(fabric, "all_reduce", payload) > crossing
 
 
+def test_a_group_across_racks_keeps_the_whole_rack_on_its_switch():
+    fabric = tensor_fabric(catalog.node("gb200-nvl72"), 144, None)
+    assert (fabric.inner.ranks, fabric.outer.ranks) == (72, 2)
+    assert fabric.inner.link.name == "nvlink5-switch"
+
+
 def test_a_server_without_cards_says_so():
     node = catalog.node("dgx-h100").model_copy(update={"nics": 0})
     with pytest.raises(FleetcastError, match="dgx-h100 has no network card; keep a replica inside one node"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.special import gamma as gamma_function
 from scipy.special import ndtr
 
@@ -177,9 +177,9 @@ class EmpiricalGaps:
         phi, share = self.memory_persistence, self.memory_fraction
 
         def shape(raw: FloatArray) -> FloatArray:
-            start = [phi * raw[0, 0]]  # begins in its steady state
-            slow = lfilter([math.sqrt(1 - phi * phi)], [1.0, -phi], raw[1:, 0], zi=start)[0]
-            score = math.sqrt(share) * np.concatenate([raw[:1, 0], slow]) + math.sqrt(1 - share) * raw[:, 1]
+            noise = (math.sqrt(1 - phi * phi) * raw[1:, 0]).tolist()  # begins in its steady state
+            slow = np.fromiter(accumulate(noise, lambda last, new: new + phi * last, initial=raw[0, 0]), float)
+            score = math.sqrt(share) * slow + math.sqrt(1 - share) * raw[:, 1]
             return np.interp(ndtr(score), p, gaps) / self.request_rate
 
         draw: Draw = lambda count: rng.standard_normal((count, 2))  # noqa: E731
