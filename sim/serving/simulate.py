@@ -103,11 +103,12 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
         if name not in known:
             raise UnknownNameError(f"{key} '{choice.name}' key", name, known)
     try:
-        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys}, strict=True)
+        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise FleetcastError(f"{key}.{where} = {first['input']!r}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Input should be ")
+        raise FleetcastError(f"{key}.{where} = {first['input']!r}: give {message}") from None
     return policy
 
 
