@@ -108,7 +108,7 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Input should be ")
-        raise FleetcastError(f"{key}.{where} = {first['input']!r}: give {message}") from None
+        raise FleetcastError(f"{key}.{where} = {first['input']!r}: must be {message}") from None
     return policy
 
 
