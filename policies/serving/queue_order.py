@@ -11,31 +11,14 @@ from policies.serving.view import Sequence
 Key = tuple[float, float, int]
 
 
-class FirstComeFirstServed:
+class FirstComeFirstServed(deque[Sequence]):
     """By arrival; a preempted sequence goes back to the front."""
 
     reorders = False  # can a newcomer overtake the head?
 
-    def __init__(self) -> None:
-        self._queue: deque[Sequence] = deque()
-
-    def __iter__(self) -> Iterator[Sequence]:
-        return iter(self._queue)
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def push(self, sequence: Sequence) -> None:
-        """Add a newcomer."""
-        self._queue.append(sequence)
-
-    def push_back(self, sequence: Sequence) -> None:
-        """Return a preempted sequence."""
-        self._queue.appendleft(sequence)
-
-    def pop(self) -> Sequence:
-        """Take the head."""
-        return self._queue.popleft()
+    push = deque.append  # a newcomer
+    push_back = deque.appendleft  # a preempted sequence
+    pop = deque.popleft  # the head, which a deque calls its left
 
     @staticmethod
     def rank(sequence: Sequence) -> Key:

@@ -7,7 +7,7 @@ time grows as contexts grow, and for how many steps that growth stays the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
@@ -68,6 +68,7 @@ class StageCost:
         self.host_s_per_sequence = host_s_per_sequence
         self.eager_floor_s = eager_floor_s  # launching every kernel of a step from the host, one by one
         self.decode_floor_s = decode_floor_s  # the same for a decode-only step (captured as a graph, or not)
+        self._decode_terms = [astuple(part) for part in decode]
         self._linear, self._head = rows.linear_s, rows.head_s  # lists: (rows,) and (samples,), seconds
 
     def price(self, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> tuple[float, float, int]:
@@ -84,25 +85,23 @@ class StageCost:
         seconds = self._linear[rows] + self._head[samples]
         slope, steps = 0.0, UNLIMITED
         if decodes:
-            for part in self.decode:
-                if part.windowed:
+            for windowed, launch_s, pair_s, token_s, query_s in self._decode_terms:
+                if windowed:
                     growth = pool.window_growth
                     context = pool.window_context + growth
                 else:
                     growth = decodes
                     context = pool.context + decodes
-                compute = part.compute_s_per_pair * context
-                memory = part.memory_s_per_kv_token * context + part.memory_s_per_query * decodes
-                compute_slope = part.compute_s_per_pair * growth
-                memory_slope = part.memory_s_per_kv_token * growth
+                compute = pair_s * context
+                memory = token_s * context + query_s * decodes
                 if compute > memory:
-                    seconds += part.launch_s + compute
-                    slope += compute_slope
+                    seconds += launch_s + compute
+                    slope += pair_s * growth
                 else:
-                    seconds += part.launch_s + memory
-                    slope += memory_slope
-                    if compute_slope > memory_slope:
-                        steps = min(steps, _steps_before(memory - compute, compute_slope - memory_slope))
+                    seconds += launch_s + memory
+                    slope += token_s * growth
+                    if pair_s > token_s and growth:
+                        steps = min(steps, _steps_before(memory - compute, (pair_s - token_s) * growth))
         if load.tokens:
             for part in self.prefill:
                 more, more_slope, valid = self._price_chunks(part, load)
