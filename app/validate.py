@@ -50,9 +50,12 @@ def _print_totals(rows: list[Row]) -> None:
     if known:
         errors = sorted(abs(row.error_fraction) for row in known)
         click.echo(
-            f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%}, largest"
-            f" {errors[-1]:.0%}; {sum(row.bands_meet for row in known)} inside the band of what the papers leave open"
+            f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%}, largest {errors[-1]:.0%}"
         )
+    ranges = [row for row in known if row.published_high > row.published_low or row.high > row.low]
+    if ranges:
+        meeting = sum(row.bands_meet for row in ranges)
+        click.echo(f"{meeting} of {len(ranges)} ranges (published, or of what a paper leaves open) meet")
 
 
 def _record(row: Row) -> dict[str, float | str | None]:
