@@ -50,7 +50,8 @@ def _print_totals(rows: list[Row]) -> None:
     if known:
         errors = sorted(abs(row.error_fraction) for row in known)
         click.echo(
-            f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%}, largest {errors[-1]:.0%}"
+            f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%},"
+            f" largest {errors[-1]:.0%}"
         )
     ranges = [row for row in known if row.published_high > row.published_low or row.high > row.low]
     if ranges:
