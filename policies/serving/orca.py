@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from policies.serving.reservation import RESERVATIONS, ReservationName
+from policies.serving.reservation import RESERVATIONS, ReservationName, buddy
 from policies.serving.scheduler import BatchScheduler
 from policies.serving.view import UNLIMITED, Batch, Chunk, Sequence, StepView, blocks_for
 
@@ -19,6 +19,7 @@ class Orca(BatchScheduler):
     """
 
     reservation: ReservationName = "max"
+    allocator: Literal["exact", "buddy"] = "exact"  # buddy, as in vLLM's re-implementation, rounds up to powers of two
 
     grows_by_block: ClassVar[bool] = False
 
@@ -42,4 +43,5 @@ class Orca(BatchScheduler):
 
     def blocks_at_admission(self, sequence: Sequence, block_size: int) -> int:
         """The whole reservation."""
-        return blocks_for(RESERVATIONS[self.reservation](sequence, self.max_model_len), block_size)
+        blocks = blocks_for(RESERVATIONS[self.reservation](sequence, self.max_model_len), block_size)
+        return buddy(blocks) if self.allocator == "buddy" else blocks

@@ -30,6 +30,11 @@ def reserve_oracle(sequence: Sequence, max_model_len: int) -> int:  # noqa: ARG0
     return sequence.prompt_tokens + sequence.output_tokens
 
 
+def buddy(blocks: int) -> int:
+    """What a buddy allocator hands out for a request of so many blocks: the next power of two."""
+    return 1 << (blocks - 1).bit_length()
+
+
 RESERVATIONS: dict[str, Callable[[Sequence, int], int]] = {
     "max": reserve_max,
     "pow2": reserve_pow2,

@@ -6,7 +6,7 @@ import pytest
 
 from policies.serving import DECODE_ONLY, SCHEDULERS, UNLIMITED, Sequence, StepView
 from policies.serving.queue_order import ByPriority, FirstComeFirstServed, ShortestJobFirst
-from policies.serving.reservation import reserve_max, reserve_oracle, reserve_pow2
+from policies.serving.reservation import buddy, reserve_max, reserve_oracle, reserve_pow2
 
 
 def sequence(index: int, prompt: int, output: int = 10, priority: int = 0, **state) -> Sequence:
@@ -143,6 +143,13 @@ def test_reservations():
     assert reserve_max(request, 2048) == 2048
     assert reserve_pow2(request, 2048) == 164
     assert reserve_oracle(request, 2048) == 133
+
+
+def test_a_buddy_allocator_rounds_a_reservation_up_to_a_power_of_two():
+    request = sequence(0, 100, 60)  # 160 tokens: ten blocks
+    assert scheduler("orca", reservation="oracle").blocks_at_admission(request, 16) == 10
+    assert scheduler("orca", reservation="oracle", allocator="buddy").blocks_at_admission(request, 16) == 16
+    assert [buddy(n) for n in (1, 2, 3, 8, 9)] == [1, 2, 4, 8, 16]
 
 
 def test_repeating_until_something_changes_is_unlimited():
