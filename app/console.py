@@ -53,17 +53,51 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
         "",
         *_verdict(summary),
         "",
-        f"  {'latency, ms':<12}" + "".join(f"{name:>11}" for name in STATISTICS),
+        f"  {'latency, ms':<12}" + "".join(f"{name:>11}" for name in STATISTICS) + f"{'90 % interval of p99':>24}",
     ]
     for key, name in LATENCIES:
-        lines.append(f"  {name:<12}" + "".join(f"{_ms(summary[key][stat]):>11}" for stat in STATISTICS))
+        figures = "".join(f"{_ms(summary[key][stat]):>11}" for stat in STATISTICS)
+        lines.append(f"  {name:<12}{figures}{latency_interval(summary, key):>24}")
     lines.append("")
-    lines += [f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}" for key in HEADLINE]
+    lines += [
+        f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}{_interval(summary, key)}"
+        for key in HEADLINE
+    ]
+    lines += _energy(summary)
     lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
     lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
+
+
+def latency_interval(summary: dict[str, Any], key: str, point: str = "p99") -> str:
+    """90 % interval of a point of a latency's distribution, in ms; "-" where there is none."""
+    bars = summary["interval_90"].get(key, {}).get(point)
+    return "-" if bars is None else f"{_ms(bars[0])} to {_ms(bars[1])}"
+
+
+def interval_text(summary: dict[str, Any], key: str) -> str:
+    """90 % interval of a figure in its own unit; nothing where there is none."""
+    bars = summary["interval_90"].get(key)
+    if bars is None:
+        return ""
+    low, high = (METRICS[key].text(value).partition(" ")[0] for value in bars)
+    return f"{low} to {high}"
+
+
+def close_call(summary: dict[str, Any], key: str) -> str:
+    """A warning where the error bars of what an SLO judges span its limit."""
+    name = "max_tbt_s" if key == "tbt_s" else key
+    bars = summary["interval_90"].get(name, {}).get(f"p{summary['slo']['percentile']:g}")
+    if bars is None or not bars[0] <= summary["slo"][key]["limit"] <= bars[1]:
+        return ""
+    return f"; too close to call: the 90 % interval is {bars[0] * 1e3:,.0f} to {bars[1] * 1e3:,.0f} ms"
+
+
+def _interval(summary: dict[str, Any], key: str) -> str:
+    text = interval_text(summary, key)
+    return f"   ({text})" if text else ""
 
 
 def _verdict(summary: dict[str, Any]) -> list[str]:
@@ -77,7 +111,24 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         reached = "never (requests were rejected)" if seconds is None else f"{seconds * 1e3:,.0f} ms"
         mark = click.style("met", fg="green") if value["met"] else click.style("missed", fg="red")
         name = {"tbt_s": "longest TBT"}.get(key, key.removesuffix("_s").upper())
+        reached += close_call(summary, key)
         lines.append(f"  SLO p{slo['percentile']:g} {name} <= {value['limit'] * 1e3:,.0f} ms: {mark}, {reached}")
+    return lines
+
+
+def _energy(summary: dict[str, Any]) -> list[str]:
+    """Of all GPUs of the cluster; nothing where no token came out."""
+    joules, watts = summary["energy_j_per_output_token"], summary["mean_power_w_per_gpu"]
+    if joules is None:
+        return []
+    rows = (
+        ("energy of an output token", f"{plain(joules)} J", "energy_j_per_output_token"),
+        ("mean power of a GPU", f"{plain(watts)} W", "mean_power_w_per_gpu"),
+    )
+    lines = []
+    for name, text, key in rows:
+        low, high = summary["interval_90"][key]
+        lines.append(f"  {name:<26}{text:>22}   ({plain(low)} to {plain(high)})")
     return lines
 
 

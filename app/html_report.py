@@ -7,7 +7,15 @@ from typing import Any
 
 import plotly.offline
 
-from app.console import HEADLINE, LATENCIES, STATISTICS, grades_in_words
+from app.console import (
+    HEADLINE,
+    LATENCIES,
+    STATISTICS,
+    close_call,
+    grades_in_words,
+    interval_text,
+    latency_interval,
+)
 from app.figures import figures
 from sim.metrics import METRICS, plain
 from sim.result import Result
@@ -21,7 +29,7 @@ h1 { margin-bottom: 0; overflow-wrap: anywhere; } h2 { margin: 2rem 0 .3rem; fon
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(155px, 1fr)); gap: .6rem; margin: 1rem 0; }
 .card { border: 1px solid #ddd; border-radius: 6px; padding: .5rem .8rem; }
 .card b { font-size: 1.25rem; } .card span { display: block; color: #595959; font-size: .85rem; }
-.card small { color: #595959; }
+.card small { color: #595959; } .bars { display: block; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
 td { font-variant-numeric: tabular-nums; } td:first-child, th:first-child { text-align: left; padding-left: 0; }
 pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; } .met { color: #00704a; } .missed { color: #b33c00; }
@@ -62,9 +70,12 @@ def _cards(summary: dict[str, Any]) -> str:
     cards = ""
     for key in (*HEADLINE, "ttft_s.p99", "tbt_s.p99"):
         number, _, unit = METRICS[key].text(METRICS[key].value(summary)).partition(" ")
+        name, _, point = key.partition(".")
+        bars = latency_interval(summary, name, point) if point else interval_text(summary, key)
         cards += (
             f'<div class="card"><span>{escape(METRICS[key].name)}</span>'
-            f"<b>{escape(number)}</b> <small>{escape(unit)}</small></div>"
+            f"<b>{escape(number)}</b> <small>{escape(unit)}</small>"
+            f"{f'<small class=bars>90 %: {escape(bars)}</small>' if bars else ''}</div>"
         )
     return cards
 
@@ -86,6 +97,7 @@ def _slo(summary: dict[str, Any]) -> str:
             seconds = verdict["reached"]
             reached = "never: requests were rejected" if seconds is None else f"{seconds * 1e3:,.0f} ms"
             word = "met" if verdict["met"] else "missed"
+            reached += close_call(summary, key)
             items.append(
                 f"<li>p{summary['slo']['percentile']:g} {LIMITS[key]} &le; {verdict['limit'] * 1e3:,.0f} ms:"
                 f' <b class="{word}">{word}</b> ({reached})</li>'
@@ -94,11 +106,11 @@ def _slo(summary: dict[str, Any]) -> str:
 
 
 def _latency_table(summary: dict[str, Any]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("", *STATISTICS))
+    head = "".join(f"<th>{name}</th>" for name in ("", *STATISTICS, "90 % interval of p99"))
     rows = ""
     for key, name in LATENCIES:
         cells = "".join(
             f"<td>{'-' if summary[key][s] is None else format(summary[key][s] * 1e3, ',.1f')}</td>" for s in STATISTICS
         )
-        rows += f"<tr><td>{escape(name)}</td>{cells}</tr>"
+        rows += f"<tr><td>{escape(name)}</td>{cells}<td>{escape(latency_interval(summary, key))}</td></tr>"
     return f"<table><tr>{head}</tr>{rows}</table>"

@@ -1,18 +1,20 @@
-"""Prices an operator on a device: launch + max(compute, memory), efficiency-corrected (the roofline of Williams et
-al., 2009).
-"""
+"""Prices an operator on a device by the kernel's calibrated formula, and says how far to trust the price."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hardware_models.dtypes import bytes_per_element
-from hardware_models.efficiency import EfficiencyClass, KernelEfficiency, efficiency_class
+from hardware_models.calibrated_kernel import CalibratedKernel, alike, calibrated_kernel
 from hardware_models.errors import FleetcastError
+from hardware_models.kernels.attention_decode import price_decode
+from hardware_models.kernels.attention_keys import attention_keys, decode_kernel, prefill_kernel
+from hardware_models.kernels.attention_prefill import PrefillLines, prefill_lines
+from hardware_models.kernels.elementwise import price_elementwise
+from hardware_models.kernels.gemm import price_gemm
+from hardware_models.kernels.grouped_gemm import price_grouped_gemm
 from hardware_models.ops import (
     AttentionDecode,
     AttentionPrefill,
@@ -22,38 +24,28 @@ from hardware_models.ops import (
     Gemm,
     GroupedGemm,
 )
+from hardware_models.price import Floats, Price
 
 if TYPE_CHECKING:
     from hardware_models.specs import GpuSpec
 
-Floats = NDArray[np.float64]
+__all__ = ["Device", "Price"]
 
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Seconds of an operator and what they are made of; arrays broadcast over the operator's sizes."""
-
-    launch_s: Floats
-    compute_s: Floats
-    memory_s: Floats
-
-    @property
-    def seconds(self) -> Floats:
-        """Launch, then compute and memory traffic overlapped."""
-        return self.launch_s + np.maximum(self.compute_s, self.memory_s)
-
-    @property
-    def compute_bound(self) -> NDArray[np.bool_]:
-        """Where arithmetic, not memory, sets the pace."""
-        return self.compute_s >= self.memory_s
+OPERATORS: dict[type, str] = {
+    Gemm: "gemm",
+    GroupedGemm: "grouped_gemm",
+    AttentionPrefill: "attention_prefill",
+    AttentionDecode: "attention_decode",
+    Elementwise: "elementwise",
+    Embedding: "elementwise",
+}
 
 
 class Device:
-    """One GPU: its datasheet and its class's efficiencies."""
+    """One GPU: its data sheet and its calibrated kernels."""
 
-    def __init__(self, spec: GpuSpec, efficiency: EfficiencyClass | None = None) -> None:
+    def __init__(self, spec: GpuSpec) -> None:
         self.spec = spec
-        self.efficiency = efficiency or efficiency_class(spec.efficiency_class)
 
     def peak_flop_per_s(self, dtype: str) -> float:
         """Dense matrix rate in `dtype`; raises FleetcastError where the hardware has none."""
@@ -66,59 +58,80 @@ class Device:
                 " (narrower weights still save memory: set activation_dtype to one of these)"
             ) from None
 
+    def kernel(self, op: DeviceOp) -> CalibratedKernel:
+        """The calibrated kernel that runs an operator."""
+        if isinstance(op, AttentionPrefill | AttentionDecode):
+            return self._attention_kernel(op)
+        key = f"{op.dtype}/{op.weight_dtype}" if isinstance(op, Gemm | GroupedGemm) else "bf16"
+        return calibrated_kernel(self.spec, OPERATORS[type(op)], (key,))
+
+    def _attention_kernel(self, op: AttentionPrefill | AttentionDecode) -> CalibratedKernel:
+        """Fitted parameters, and what the code that runs on this architecture is known to do."""
+        decoding = isinstance(op, AttentionDecode)
+        keys = attention_keys(
+            alike(op.dtype), alike(op.kv_dtype), qk_dim=op.qk_dim, window=op.window, latent=decoding and op.latent,
+            mixed=isinstance(op, AttentionDecode) and op.mixed,
+        )  # fmt: skip
+        found = calibrated_kernel(self.spec, OPERATORS[type(op)], tuple(keys))
+        runs = (decode_kernel if decoding else prefill_kernel)(self.spec.architecture, keys[0])
+        return replace(found, parameters={**found.parameters, **runs.facts})
+
     def price(self, op: DeviceOp, clock: float = 1.0) -> Price:
         """Price `op` at a core clock given as a fraction of boost; the clock slows arithmetic, not memory or launch."""
+        p = self.kernel(op).parameters
         if isinstance(op, Gemm):
-            return self._price_gemm(op, clock)
-        kernel, peak = self._kernel(op)
-        return self._roofline(kernel, peak * clock, op)
+            return price_gemm(op, p, self.spec, self.peak_flop_per_s(op.dtype), clock)
+        if isinstance(op, GroupedGemm):
+            return price_grouped_gemm(op, p, self.spec, self.peak_flop_per_s(op.dtype), clock)
+        if isinstance(op, Elementwise | Embedding):
+            return price_elementwise(op, p, self.spec, clock)
+        self.peak_flop_per_s(op.dtype)  # refuses a format without arithmetic
+        if isinstance(op, AttentionDecode):
+            price = price_decode(
+                sequences=op.queries,
+                kv_tokens=op.kv_tokens,
+                heads=op.heads,
+                kv_heads=op.kv_heads,
+                qk_dim=op.qk_dim,
+                v_dim=op.v_dim,
+                kv_width=op.kv_width,
+                dtype=op.dtype,
+                kv_dtype=op.kv_dtype,
+                parameters=p,
+                spec=self.spec,
+            )
+        else:
+            price = self.prefill_lines(op).price(np.asarray(op.pairs, float), np.asarray(op.kv_tokens, float))
+        return Price(price.launch_s, price.compute_s / clock, price.memory_s)
 
-    def floor_s(self, op: DeviceOp) -> Floats:
-        """The time no kernel can beat: peak arithmetic or peak bandwidth, no launch (prices are tested against it)."""
-        peak = self.peak_flop_per_s("fp32" if isinstance(op, Elementwise | Embedding) else op.dtype)
-        return np.maximum(
-            np.asarray(op.flop, float) / peak,
-            np.asarray(op.moved_bytes, float) / self.spec.memory_bandwidth_bytes_per_s,
+    def prefill_lines(self, op: AttentionPrefill) -> PrefillLines:
+        """What prompt attention of these queries and sequences costs, as lines in pairs and keys."""
+        return prefill_lines(
+            queries=op.queries,
+            sequences=op.sequences,
+            heads=op.heads,
+            kv_heads=op.kv_heads,
+            qk_dim=op.qk_dim,
+            v_dim=op.v_dim,
+            kv_width=op.kv_width,
+            dtype=op.dtype,
+            kv_dtype=op.kv_dtype,
+            parameters=self.kernel(op).parameters,
+            spec=self.spec,
+            window=op.window,
         )
 
-    def _kernel(self, op: DeviceOp) -> tuple[KernelEfficiency, float]:
-        table = self.efficiency
-        if isinstance(op, AttentionDecode):
-            return table.attention_decode, self.peak_flop_per_s(op.dtype)
-        if isinstance(op, AttentionPrefill):
-            return table.attention_prefill, self.peak_flop_per_s(op.dtype)
-        if isinstance(op, GroupedGemm):
-            return table.grouped_gemm, self.peak_flop_per_s(op.dtype)
-        kernel = table.elementwise if isinstance(op, Elementwise) else table.embedding
-        return kernel, self.peak_flop_per_s("fp32")
+    def sigma(self, op: DeviceOp, price: Price) -> Floats:
+        """Standard deviation of log(measured / predicted) of a price of `op`."""
+        return self.kernel(op).sigma(price)
 
-    def _roofline(self, kernel: KernelEfficiency, peak: float, op: DeviceOp) -> Price:
-        bandwidth = self.spec.memory_bandwidth_bytes_per_s * kernel.memory_fraction
-        compute = np.asarray(op.flop, float) / (peak * kernel.compute_fraction)
-        memory = np.asarray(op.moved_bytes, float) / bandwidth
-        return Price(np.full_like(compute, kernel.launch_s), compute, memory)
+    def floor_s(self, op: DeviceOp) -> Floats:
+        """The time no kernel can beat: peak arithmetic, or what must come from memory at peak bandwidth.
 
-    def _price_gemm(self, op: Gemm, clock: float) -> Price:
-        """Tile and wave quantisation: whole tiles on whole waves of multiprocessors, over the best tile and split of
-        k.
-
-        A tile of t_m x t_n outputs costs 2 t_m t_n k / (peak / SMs x fraction) on one multiprocessor however few of
-        its rows are used; ceil(tiles / SMs) waves run one after another (NVIDIA, Matrix Multiplication Background
-        guide, 2020).
+        Weights and KV must; activations may still be in the cache. Launches come on top.
         """
-        table, sms = self.efficiency.gemm, self.spec.sm_count
-        m = np.asarray(op.m, float)
-        per_sm = self.peak_flop_per_s(op.dtype) * clock / sms
-        bandwidth = self.spec.memory_bandwidth_bytes_per_s * table.memory_fraction
-        memory = np.asarray(op.moved_bytes, float) / bandwidth
-        partial_sum_bytes = 2 * bytes_per_element("fp32")
-        compute = np.full_like(m, np.inf)
-        for tile in table.tile:
-            tiles = np.ceil(m / tile.m) * np.ceil(op.n / tile.n)
-            for split in table.split_k:
-                waves = np.ceil(tiles * split / sms)
-                seconds = waves * (2.0 * tile.m * tile.n * op.k / split / (per_sm * tile.compute_fraction))
-                if split > 1:
-                    seconds = seconds + split * m * op.n * partial_sum_bytes / bandwidth
-                compute = np.minimum(compute, seconds)
-        return Price(np.full_like(compute, table.launch_s), compute, memory)
+        peak = self.peak_flop_per_s("fp32" if isinstance(op, Elementwise | Embedding) else op.dtype)
+        moved = op.stored_bytes
+        return np.maximum(
+            np.asarray(op.flop, float) / peak, np.asarray(moved, float) / self.spec.memory_bandwidth_bytes_per_s
+        )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from hardware_models.efficiency import Frozen, Source
 from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.provenance import Frozen, Source
 
 FOLDER = Path(__file__).parent / "frameworks"
 
@@ -28,6 +28,7 @@ class Framework(Frozen):
     kernels_per_layer: int = Field(ge=0)
     launch_s: float = Field(ge=0)
     decode_graphs: bool
+    host_sigma: float = Field(default=0.5, ge=0)  # standard deviation of the logarithm of all host times above
     context_bytes: int = Field(ge=0)  # CUDA context, libraries and communication buffers, a GPU
     graph_bytes: int = Field(ge=0)  # captured graphs, a GPU
     source: dict[str, Source]

@@ -21,8 +21,8 @@ class Gemm:
     """(m, k) activations times a (k, n) weight matrix."""
 
     m: Size
-    n: int
-    k: int
+    n: Size
+    k: Size
     dtype: str
     weight_dtype: str
 
@@ -32,31 +32,45 @@ class Gemm:
         return 2.0 * self.m * self.n * self.k
 
     @property
+    def out_bytes_per_element(self) -> float:
+        """Products of narrow formats come out in 16 bits (fp8 and int8 kernels of CUTLASS and cuBLASLt in serving)."""
+        return max(2.0, bytes_per_element(self.dtype))
+
+    @property
+    def stored_bytes(self) -> Size:
+        """Weights: what must come from memory, where activations may still be in a cache."""
+        return self.n * 1.0 * self.k * bytes_per_element(self.weight_dtype)
+
+    @property
     def moved_bytes(self) -> Size:
         """Weights once, activations in and out."""
-        weights = float(self.n) * self.k * bytes_per_element(self.weight_dtype)
-        return weights + self.m * float(self.n + self.k) * bytes_per_element(self.dtype)
+        activations = self.m * (self.k * bytes_per_element(self.dtype) + self.n * self.out_bytes_per_element)
+        return self.stored_bytes + activations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupedGemm:
     """A mixture-of-experts projection: each token's row visits `top_k` of `experts` (k, n) matrices.
 
-    Routing is uniform: of E experts, T tokens that pick k each touch E (1 - (1 - k/E)^T) in expectation.
+    Routing is uniform: of E experts, T tokens that pick k each touch E (1 - (1 - k/E)^T) in expectation; `balanced`
+    routing gives every expert the same number of rows, and touches as many experts as there are rows.
     """
 
     tokens: Size
-    n: int
-    k: int
-    experts: int
-    top_k: float
+    n: Size
+    k: Size
+    experts: Size
+    top_k: Size
     dtype: str
     weight_dtype: str
+    balanced: bool = False
 
     @property
     def active_experts(self) -> Size:
         """Expected number of experts whose weights are read."""
-        return self.experts * (1.0 - (1.0 - min(1.0, self.top_k / self.experts)) ** self.tokens)
+        if self.balanced:
+            return np.minimum(self.experts, self.tokens * self.top_k)
+        return self.experts * (1.0 - (1.0 - np.minimum(1.0, self.top_k / self.experts)) ** self.tokens)
 
     @property
     def flop(self) -> Size:
@@ -64,11 +78,14 @@ class GroupedGemm:
         return 2.0 * self.tokens * self.top_k * self.n * self.k
 
     @property
+    def stored_bytes(self) -> Size:
+        """Weights of the active experts."""
+        return self.active_experts * 1.0 * self.n * self.k * bytes_per_element(self.weight_dtype)
+
+    @property
     def moved_bytes(self) -> Size:
         """Weights of the active experts, rows in and out."""
-        weights = self.active_experts * float(self.n) * self.k * bytes_per_element(self.weight_dtype)
-        rows = self.tokens * self.top_k * float(self.n + self.k) * bytes_per_element(self.dtype)
-        return weights + rows
+        return self.stored_bytes + self.tokens * self.top_k * (1.0 * self.n + self.k) * bytes_per_element(self.dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +100,18 @@ class Attention:
     queries: Size  # query tokens over all sequences
     kv_tokens: Size  # cached tokens read, over all sequences
     heads: int
+    kv_heads: int
     qk_dim: int
     v_dim: int
     kv_width: int
     dtype: str
     kv_dtype: str
+    window: int = 0  # keys a query sees at most; 0: all before it
+
+    @property
+    def latent(self) -> bool:
+        """All heads read one compressed vector a token."""
+        return self.kv_heads == 1 and self.kv_width == self.qk_dim
 
     @property
     def flop(self) -> Size:
@@ -95,20 +119,30 @@ class Attention:
         return 2.0 * self.pairs * self.heads * (self.qk_dim + self.v_dim)
 
     @property
+    def stored_bytes(self) -> Size:
+        """KV cache, once."""
+        return self.kv_tokens * self.kv_width * bytes_per_element(self.kv_dtype)
+
+    @property
     def moved_bytes(self) -> Size:
         """KV cache once, queries in, outputs out."""
-        cache = self.kv_tokens * self.kv_width * bytes_per_element(self.kv_dtype)
-        return cache + self.queries * self.heads * (self.qk_dim + self.v_dim) * bytes_per_element(self.dtype)
+        return self.stored_bytes + self.queries * self.heads * (self.qk_dim + self.v_dim) * bytes_per_element(
+            self.dtype
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionPrefill(Attention):
-    """Attention of many new tokens a sequence (a prompt or a chunk of one)."""
+    """Attention of many new tokens a sequence (a prompt or a chunk of one), `sequences` of them alike."""
+
+    sequences: Size = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionDecode(Attention):
     """Attention of one new token a sequence."""
+
+    mixed: bool = False  # in a step with a prompt's chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +161,11 @@ class Elementwise:
         return self.elements * self.flop_per_element
 
     @property
+    def stored_bytes(self) -> Size:
+        """Nothing: activations may still be in a cache."""
+        return self.elements * 0.0
+
+    @property
     def moved_bytes(self) -> Size:
         """Each read and write goes to memory."""
         return self.elements * (self.reads + self.writes) * bytes_per_element(self.dtype)
@@ -143,6 +182,11 @@ class Embedding:
     @property
     def flop(self) -> Size:
         """A gather computes nothing."""
+        return self.tokens * 0.0
+
+    @property
+    def stored_bytes(self) -> Size:
+        """Rows of the table: a repeated token's may still be in a cache."""
         return self.tokens * 0.0
 
     @property

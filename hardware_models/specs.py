@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.errors import UnknownNameError
+from hardware_models.provenance import Frozen, Source
 
-Grade: TypeAlias = Literal["measured", "quoted", "assumed"]
 Architecture: TypeAlias = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3"]
 
 # The lower bounds catch a wrong unit: no device of a cluster has less than a million bytes, or bytes a second.
@@ -26,31 +26,20 @@ Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict
 Seconds: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 
 
-class Provenance(BaseModel):
-    """Where a number comes from, and how far to trust it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grade: Grade  # measured: on the device; quoted: by its maker or a paper; assumed: guessed or derived
-    text: Annotated[str, Field(min_length=1)]
+NO_SOURCE = Source(grade="assumed", text="no source given")
 
 
-NO_SOURCE = Provenance(grade="assumed", text="no source given")
-
-
-class Spec(BaseModel):
-    """A named entry of the catalog; `source` maps "default", a key, or "table.key" to a Provenance."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Spec(Frozen):
+    """A named entry of the catalog; `source` maps "default", a key, or "table.key" to a Source."""
 
     name: Annotated[str, Field(min_length=1)]
-    source: dict[str, Provenance] = Field(default_factory=lambda: {"default": NO_SOURCE})
+    source: dict[str, Source] = Field(default_factory=lambda: {"default": NO_SOURCE})
 
     def __hash__(self) -> int:
         """By name, since tables inside have no hash; equal specs have equal names."""
         return hash((type(self), self.name))
 
-    def source_of(self, key: str) -> Provenance:
+    def source_of(self, key: str) -> Source:
         """The source of a field, or of one entry of a table field: source_of("peak_flop_per_s.fp8")."""
         head = key.partition(".")[0]
         if head not in type(self).model_fields:
@@ -79,7 +68,6 @@ class GpuSpec(Spec):
 
     vendor: Literal["nvidia", "amd"]
     architecture: Architecture
-    efficiency_class: str  # a file of hardware_models/efficiencies/
     memory_bytes: Bytes  # total as the driver reports it, less than the marketing figure in GiB
     memory_type: str
     memory_bandwidth_bytes_per_s: Rate  # data-sheet peak

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import floor, isnan, log10
 from typing import Any
 
+from hardware_models.errors import UnknownNameError
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -18,7 +20,7 @@ class Metric:
     unit: str  # as stored
     shown_unit: str
     shown_factor: float  # shown = stored x factor
-    larger_is_better: bool
+    larger_is_better: bool | None  # None: neither is, it only describes the run
 
     def value(self, summary: dict[str, Any]) -> float:
         """As stored; NaN where the summary has none."""
@@ -73,3 +75,39 @@ METRICS: dict[str, Metric] = {
         Metric("kv_peak_fraction", "KV blocks in use at peak", "", "%", 100.0, False),
     ]
 }
+
+
+def _rest() -> list[Metric]:
+    """What a summary holds beyond the metrics that reports and comparisons show."""
+    latencies = {key.partition(".")[0]: metric.name.rpartition(" ")[0] for key, metric in METRICS.items() if "." in key}
+    spread = [
+        Metric(f"{key}.{p}", f"{name} {p}", "s", "ms", 1e3, False)
+        for key, name in latencies.items()
+        for p in ("std", "max")
+    ]
+    normalised = [
+        Metric(f"ntpot_s.{p}", f"normalised latency {p}", "s", "ms", 1e3, False)
+        for p in ("mean", "std", "p50", "p90", "p95", "p99", "max")
+    ]
+    shares = ("compute", "memory", "network", "host", "idle", "kv_queue")
+    bounds = [Metric(f"bound_by.{b}_fraction", f"bound by: {b}", "", "%", 100.0, None) for b in shares]
+    counts = ("requests", "completed", "prompt_tokens", "output_tokens", "steps", "kv_blocks")
+    return [
+        *spread,
+        *normalised,
+        *bounds,
+        *(Metric(key, key.replace("_", " "), "", "", 1.0, None) for key in counts),
+        Metric("rejected", "rejected requests", "", "", 1.0, False),
+        Metric("duration_s", "duration", "s", "s", 1.0, False),
+        Metric("pipeline_bubble_fraction", "pipeline bubbles", "", "%", 100.0, False),
+    ]
+
+
+SUMMARY_METRICS: dict[str, Metric] = METRICS | {metric.key: metric for metric in _rest()}
+
+
+def summary_metric(key: str, where: str) -> Metric:
+    """A metric by its dotted key; raises UnknownNameError, in which `where` says what asked for it."""
+    if key not in SUMMARY_METRICS:
+        raise UnknownNameError(where, key, SUMMARY_METRICS)
+    return SUMMARY_METRICS[key]

@@ -65,7 +65,7 @@ class PolicyChoice(BaseModel):
 class ServingSection(Section):
     """[serving]: engine and parallelism, in vLLM's words."""
 
-    engine: str = "vllm-0.6"  # a profile of software overheads
+    engine: str = "vllm-0.12"  # a profile of software overheads
     replicas: int = Field(default=1, ge=1, le=100_000)
     tensor_parallel_size: int = Field(default=1, ge=1)
     pipeline_parallel_size: int = Field(default=1, ge=1)
@@ -78,6 +78,13 @@ class ServingSection(Section):
     swap_space_gib: float = Field(default=4.0, ge=0, le=1e6)  # host memory for swapped KV, a GPU
     scheduler: PolicyChoice = PolicyChoice(name="chunked_prefill")
     router: PolicyChoice = PolicyChoice(name="least_outstanding")
+
+    @property
+    def micro_batch_seqs(self) -> int:
+        """Sequences that a micro-batch may hold, of which one a pipeline stage is in flight: together max_num_seqs at
+        most.
+        """
+        return self.max_num_seqs // self.pipeline_parallel_size
 
 
 class WorkloadSection(Section):
@@ -133,10 +140,17 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _budget_holds_decodes(self) -> Scenario:
-        serving = self.serving
-        if serving.scheduler.name == "chunked_prefill" and serving.max_num_batched_tokens < serving.max_num_seqs:
+        serving, stages = self.serving, self.serving.pipeline_parallel_size
+        if serving.micro_batch_seqs < 1:
+            raise ValueError(
+                f"serving.max_num_seqs = {serving.max_num_seqs} is less than serving.pipeline_parallel_size = {stages}:"
+                " each stage works on sequences of its own; raise it or lower pipeline_parallel_size"
+            )
+        if serving.scheduler.name == "chunked_prefill" and serving.max_num_batched_tokens < serving.micro_batch_seqs:
+            share = f" / pipeline_parallel_size = {stages}" if stages > 1 else ""
             raise ValueError(
                 f"serving.max_num_batched_tokens = {serving.max_num_batched_tokens} is less than serving.max_num_seqs"
-                f" = {serving.max_num_seqs}: each running sequence takes a token a step; raise it or lower max_num_seqs"
+                f" = {serving.max_num_seqs}{share}: each running sequence takes a token a step; raise it or lower"
+                " max_num_seqs"
             )
         return self

@@ -1,12 +1,12 @@
 """Studies: published results as scenarios, the published figure beside the simulated one.
 
 A study file holds a base `[scenario]` and `[[point]]` tables: `set` (keys that differ), `metric`, and where the paper
-gives one
-`published`, `unit` and `source`; with `baseline` (another point's name) the figure is the ratio to that point.
-Metrics: any key
-of a summary; `capacity_per_s` (highest rate within the point's `limits`); `step_s` (one step of the composition in
-`step`).
-`[assumed]` names keys the paper leaves open, each with the values it may have had; the result is then a band.
+gives one `published`, `unit` and `source`; with `baseline` (an earlier point's name) the figure is the ratio to that
+point.
+
+Metrics: any of `sim.metrics.SUMMARY_METRICS`; `capacity_per_s` (highest rate, requests/s, within the point's
+`limits`); `step_s` (seconds of one step of the composition in `step`). `[assumed]` names keys the paper leaves open,
+each with the values it may have had; the result is then a band.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.metrics import Metric
-from sim.plan.capacity import find_capacity
+from sim.metrics import SUMMARY_METRICS, summary_metric
+from sim.plan.capacity import check_limits, find_capacity
 from sim.run import run
 from sim.scenario import Scenario, Section
 from sim.scenario_file import parse_scenario, read_toml
@@ -111,22 +111,53 @@ def load_study(name: str) -> Study:
     except ValidationError as error:
         first = error.errors()[0]
         raise FleetcastError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    names = {point.name for point in study.point}
-    for point in study.point:
-        if point.baseline is not None and point.baseline not in names:
-            raise UnknownNameError(f"{path}: baseline of point '{point.name}'", point.baseline, names)
+    _check_points(study, str(path))
     return study
 
 
+def _check_points(study: Study, origin: str) -> None:
+    """Refuse what would fail, or mislead, after minutes of simulation; raises FleetcastError naming the point."""
+    earlier: list[str] = []
+    for point in study.point:
+        where = f"{origin}: point '{point.name}'"
+        if point.name in earlier:
+            raise FleetcastError(f"{where}: the name is given twice; give each point its own")
+        if point.baseline is not None and point.baseline not in earlier:
+            if point.baseline in (other.name for other in study.point):
+                raise FleetcastError(f"{where}: baseline '{point.baseline}' must come before it; move that point up")
+            raise UnknownNameError(f"{where}: baseline", point.baseline, earlier)
+        if point.metric == "capacity_per_s":
+            check_limits(point.limits, where)
+        elif point.metric == "step_s":
+            if point.step is None:
+                raise FleetcastError(f"{where}: metric step_s needs a 'step' table with the step's composition")
+        elif point.metric not in SUMMARY_METRICS:
+            raise UnknownNameError(f"{where}: metric", point.metric, (*SUMMARY_METRICS, "capacity_per_s", "step_s"))
+        if not all(published > 0 for published in _published(point) if not math.isnan(published)):
+            raise FleetcastError(
+                f"{where}: published = {point.published}: give figures above 0, from which an error can be a share"
+            )
+        earlier.append(point.name)
+
+
 def run_study(name: str) -> Iterator[Row]:
-    """Simulate every point; yields rows as they are done."""
+    """Simulate every point; yields rows as they are done.
+
+    Raises FleetcastError naming the point where a scenario is impossible or has no value of the metric.
+    """
     study = load_study(name)
     corners = [dict(zip(study.assumed, values, strict=True)) for values in itertools.product(*study.assumed.values())]
     measured: dict[str, list[float]] = {}
+    known: dict[str, float] = {}  # a point that only divides another one's figure is not simulated again
     for point in study.point:
-        measured[point.name] = [_measure(study, point, corner, name) for corner in corners]
+        where = f"study {name}, point '{point.name}'"
+        measured[point.name] = [_measured(study, point, corner, where, known) for corner in corners]
         values = measured[point.name]
         if point.baseline is not None:
+            if not all(measured[point.baseline]):
+                raise FleetcastError(
+                    f"{where}: its baseline '{point.baseline}' came out as 0; no ratio can be given, drop 'baseline'"
+                )
             values = [a / b for a, b in zip(values, measured[point.baseline], strict=True)]
         middle = sorted(values)[len(values) // 2]
         yield Row(
@@ -150,22 +181,30 @@ def _published(point: Point) -> tuple[float, float]:
     return point.published, point.published
 
 
-def _measure(study: Study, point: Point, assumed: dict[str, Any], origin: str) -> float:
+def _measured(study: Study, point: Point, assumed: dict[str, Any], where: str, known: dict[str, float]) -> float:
+    """The point's figure in one corner of what is assumed; `known` keeps it for points that ask the same again."""
     tables = copy.deepcopy(study.scenario)
     for key, value in {**assumed, **point.set}.items():
         _assign(tables, key, value)
-    scenario = parse_scenario(tables, f"study {origin}, point {point.name}", FOLDER)
-    if point.metric == "capacity_per_s":
-        return find_capacity(scenario, point.limits).rate_per_s
-    if point.metric == "step_s":
-        return _step(scenario, point)
-    return Metric(point.metric, point.metric, "", "", 1.0, larger_is_better=True).value(run(scenario).summary)
+    scenario = parse_scenario(tables, where, FOLDER)
+    asked = repr((scenario, point.metric, point.step, sorted(point.limits.items())))
+    if asked not in known:
+        known[asked] = _measure(scenario, point, where)
+    return known[asked]
 
 
-def _step(scenario: Scenario, point: Point) -> float:
-    if point.step is None:
-        raise FleetcastError(f"point '{point.name}': metric step_s needs a 'step' table with the step's composition")
-    return step_seconds(deploy(scenario), **point.step.model_dump())
+def _measure(scenario: Scenario, point: Point, where: str) -> float:
+    try:
+        if point.metric == "capacity_per_s":
+            return find_capacity(scenario, point.limits).rate_per_s
+        if point.step is not None and point.metric == "step_s":
+            return step_seconds(deploy(scenario), **point.step.model_dump())
+        value = summary_metric(point.metric, "metric").value(run(scenario).summary)
+    except FleetcastError as error:
+        raise FleetcastError(f"{where}: {error}") from None
+    if math.isnan(value):
+        raise FleetcastError(f"{where}: the run has no '{point.metric}'; ask for a metric that it has")
+    return value
 
 
 def _assign(tables: dict[str, Any], key: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Paged batching that puts prompts first: vLLM's v0 scheduler (Kwon et al., SOSP 2023; vLLM 0.2.6)."""
+"""Paged batching that puts prompts first: vLLM as its paper has it (Kwon et al., SOSP 2023, arXiv 2309.06180)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from policies.serving.view import DECODE_ONLY, UNLIMITED, Batch, Chunk, StepView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillFirst(BatchScheduler):
-    """If any waiting prompt fits, run a prompt-only iteration; otherwise one token for every running sequence.
+    """vLLM's paper: if any waiting prompt fits, a prompt-only iteration; else one token for every running sequence.
 
     When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host
     memory, while room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt
     longer than max_num_batched_tokens runs alone.
+
+    Prompts of a batch are not padded to the longest, and swapped sequences come back as soon as they fit; later 0.2
+    releases (0.2.6 for one) limit the padding (max_paddings) and keep the watermark free on return too. Sequences
+    stand alone: no beams or parallel samples that share blocks.
     """
 
     preemption_mode: Literal["recompute", "swap"] = "recompute"
-    watermark_fraction: Fraction = 0.01  # of all blocks, kept free on admission (vLLM 0.2.6)
+    watermark_fraction: Fraction = (
+        0.01  # of all blocks, kept free on admission (the released code; the paper is silent)
+    )
 
     def next_batch(self, view: StepView) -> Batch | None:
         """Prompts, else swapped sequences back, else decode (preempting the latest where memory is short)."""

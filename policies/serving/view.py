@@ -26,7 +26,7 @@ class Sequence:
     to_prefill: int
     prefilled: int = 0
     generated: int = 0
-    blocks: int = 0  # KV blocks held when last touched; a decoding sequence's follow from its context
+    blocks: int = 0  # KV blocks: to take on admission, then held; a decoding sequence's follow from its context
     preemptions: int = 0
     first_scheduled_s: float = -1.0
     first_token_s: float = -1.0
@@ -58,7 +58,6 @@ class StepView:
     block_size: int  # tokens a block
     decode_blocks_needed: int  # new blocks that one more token for every running sequence takes
     decode_step: int = 0  # decode steps the running sequences' engine has made; see `context_tokens`
-    swap_blocks_free: int = 0  # host memory left for swapped sequences
 
     def context_tokens(self, sequence: Sequence) -> int:
         """KV tokens that a running sequence holds now."""

@@ -1,5 +1,5 @@
 """Where the time went: every second of every stage is compute, memory, network, host or idle, and sums to the elapsed
-time.
+time; and how unsure it is, by what it rests on.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.serving.row_costs import BOUNDS
-from sim.serving.step_cost import AttentionCost, StageCost
+from sim.serving.row_costs import BOUNDS, FACTORS
+from sim.serving.step_cost import Parts, StageCost
 
 Floats = NDArray[np.float64]
 COMPUTE, MEMORY, NETWORK, HOST = range(len(BOUNDS))
@@ -18,9 +18,12 @@ COMPUTE, MEMORY, NETWORK, HOST = range(len(BOUNDS))
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Seconds by bound: (4, runs), summed over a run's steps, for one stage."""
+    """What each run did on one rank of one stage, summed over its steps."""
 
-    seconds: Floats
+    seconds: Floats  # by bound: (bounds, runs)
+    unsure_s: Floats  # seconds times the standard deviation of their logarithm: (factors, runs)
+    read_bytes: Floats  # weights and KV, from the rank's memory: (runs,)
+    elastic_s: Floats  # seconds that grow with the load: decoding sequences' own, and all of prompts: (runs,)
 
     @property
     def busy_s(self) -> Floats:
@@ -33,59 +36,69 @@ class Attribution:
         return np.asarray(np.argmax(self.seconds, axis=0))
 
 
+class _Tally:
+    """Sums over the operators of a stage, for all runs at once."""
+
+    def __init__(self, stage: StageCost, steps: Floats, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> None:
+        first = stage.rows.by_bound(rows, samples)
+        self.steps = steps
+        self.later = 0.5 * steps * (steps - 1.0)
+        self.linear_s = first.sum(axis=0)
+        self.first_s = self.linear_s.copy()
+        self.seconds = first * steps
+        self.unsure = stage.rows.unsure(rows, samples) * steps
+        self.read = stage.rows.read_bytes(rows, samples) * steps
+        self.elastic = np.zeros(len(steps))
+
+    def add(self, factor: str, at: NDArray[np.int64], parts: Parts, pair_growth: Floats, key_growth: Floats) -> None:
+        """One attention kernel in the runs `at`, whose pairs and keys grow from step to step."""
+        growth = parts.s_per_pair * pair_growth + parts.s_per_key * key_growth
+        busy = self.steps[at] * parts.busy_s + growth * self.later[at]
+        launch = self.steps[at] * parts.launch_s
+        self.first_s[at] += parts.launch_s + parts.busy_s
+        self.seconds[COMPUTE, at] += np.where(parts.compute_bound, busy, 0.0)
+        self.seconds[MEMORY, at] += np.where(parts.compute_bound, 0.0, busy)
+        self.seconds[HOST, at] += launch
+        self.unsure[FACTORS.index(factor), at] += (busy + launch) * parts.sigma
+        self.elastic[at] += busy
+
+
 def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> Attribution:
     """Split the time of each run on one stage by what bounded it.
 
     Within a run no operator changes its bound, so the first step decides for all. Copying KV blocks counts as
-    network.
+    network, and so does a stage's idle time while its input is on its way; both are booked on the first stage.
     """
     steps = runs["iterations"]
-    samples = (runs["chunks"] + runs["decode_seqs"] + runs["padding_rows"]).astype(np.int64)
-    rows = (runs["prefill_tokens"] + runs["decode_seqs"] + runs["padding_rows"]).astype(np.int64)
-    seconds = stage.rows.by_bound(rows, samples) * steps
-    first_s = stage.rows.by_bound(rows, samples).sum(axis=0)
-    has_decode, has_prefill = runs["decode_seqs"] > 0, runs["prefill_tokens"] > 0
-    for part in stage.decode:
-        context = runs["window_context"] if part.windowed else runs["context_tokens"]
-        growth = runs["window_growing"] if part.windowed else runs["decode_seqs"]
-        first_s += _add(seconds, part, has_decode, steps, context, growth, context, growth, runs["decode_seqs"])
+    chunks, new, decodes = (runs[name].astype(np.int64) for name in ("chunks", "prefill_tokens", "decode_seqs"))
+    samples = chunks + decodes + runs["padding_rows"].astype(np.int64)
+    tally = _Tally(stage, steps, samples - chunks + new, samples)
+    for terms, company in ((stage.decode, new == 0), (stage.mixed_decode, new > 0)):
+        at = np.flatnonzero(company & (decodes > 0))
+        for term in terms:
+            context = runs["window_context" if term.windowed else "context_tokens"][at]
+            growth = runs["window_growing" if term.windowed else "decode_seqs"][at]
+            tally.add("attention_decode", at, term.parts(decodes[at], context), growth, growth)
+            tally.read[at] += term.read_bytes(steps[at] * context + growth * tally.later[at])
+    at = np.flatnonzero(new > 0)
     for part in stage.prefill:
-        new = runs["prefill_tokens"]
+        pairs = runs["window_pairs" if part.windowed else "pairs"][at]
+        keys = runs["window_chunk_context" if part.windowed else "chunk_context"][at]
+        growing = runs["prefill_tokens"][at]
         if part.windowed:
-            pairs, kv = runs["window_pairs"], runs["window_chunk_context"]
-            inside = runs["chunk_context"] - new < stage.window - 1
-            growth, pair_growth = np.where(inside, new, 0.0), np.where(inside, new * new, 0.0)
-        else:
-            pairs, kv = runs["pairs"], runs["chunk_context"]
-            growth, pair_growth = new, new * new
-        first_s += _add(seconds, part, has_prefill, steps, pairs, pair_growth, kv, growth, new)
-    floor = np.where(has_prefill, stage.eager_floor_s, stage.decode_floor_s)
-    seconds[HOST] += np.where(first_s < floor, steps * floor - seconds.sum(axis=0), 0.0)
-    seconds[HOST] += steps * (stage.host_s_per_step + stage.host_s_per_sequence * samples)
+            growing = np.where(runs["chunk_context"][at] - growing < stage.window - 1, growing, 0.0)
+        tally.add("attention_prefill", at, part.parts(new[at], chunks[at], pairs, keys), growing * growing, growing)
+        tally.read[at] += part.read_bytes(steps[at] * keys + growing * tally.later[at])
+    seconds = tally.seconds
+    floor = np.where(new > 0, stage.eager_floor_s, stage.decode_floor_s)
+    waiting = np.where(tally.first_s < floor, steps * floor - seconds.sum(axis=0), 0.0)
+    host = waiting + steps * (stage.host_s_per_step + stage.host_s_per_sequence * samples)
+    seconds[HOST] += host
+    tally.unsure[FACTORS.index("host")] += host * stage.host_sigma
+    without = (samples - chunks)[at]  # rows and samples of the same steps without their chunks
+    prompts = tally.linear_s[at] - stage.rows.by_bound(without, without).sum(axis=0)
+    tally.elastic[at] += steps[at] * prompts
+    tally.elastic += steps * stage.host_s_per_sequence * samples
     if first_stage:
-        seconds[NETWORK] += runs["copy_s"]
-    return Attribution(seconds)
-
-
-def _add(
-    seconds: Floats,
-    part: AttentionCost,
-    present: NDArray[np.bool_],
-    steps: Floats,
-    pairs: Floats,
-    pair_growth: Floats,
-    kv: Floats,
-    kv_growth: Floats,
-    queries: Floats,
-) -> Floats:
-    """Add one attention kernel's time to `seconds`: (4, runs); returns its time in the first step: (runs,)."""
-    later = 0.5 * steps * (steps - 1.0)
-    compute = part.compute_s_per_pair * pairs
-    memory = part.memory_s_per_kv_token * kv + part.memory_s_per_query * queries
-    compute_bound = compute > memory
-    compute_total = steps * compute + part.compute_s_per_pair * pair_growth * later
-    memory_total = steps * memory + part.memory_s_per_kv_token * kv_growth * later
-    seconds[COMPUTE] += np.where(present & compute_bound, compute_total, 0.0)
-    seconds[MEMORY] += np.where(present & ~compute_bound, memory_total, 0.0)
-    seconds[HOST] += np.where(present, steps * part.launch_s, 0.0)
-    return np.where(present, part.launch_s + np.maximum(compute, memory), 0.0)
+        seconds[NETWORK] += runs["copy_s"] + runs["transfer_s"]
+    return Attribution(seconds, tally.unsure, tally.read, tally.elastic)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +12,16 @@ from hardware_models import catalog
 from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
-from hardware_models.efficiency import link_source
 from hardware_models.errors import FleetcastError
 from hardware_models.framework import Framework, framework
+from hardware_models.ops import Collective, DeviceOp
 from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
 from sim.scenario import Scenario, ServingSection
+from sim.serving.attention_cost import DecodeCost, PrefillCost
 from sim.serving.engine import Limits
 from sim.serving.memory import GIB, MemoryPlan, activation_peak_bytes, plan_memory
 from sim.serving.row_costs import RowCosts
-from sim.serving.step_cost import AttentionCost, StageCost
+from sim.serving.step_cost import StageCost
 from workloads.models.architecture import DenseMlp, ModelArchitecture
 from workloads.models.catalog import model as load_model
 from workloads.models.counts import kv_bytes_per_token, weight_bytes
@@ -32,6 +34,8 @@ from workloads.models.operators import (
     split_layers,
     token_operators,
 )
+
+GRADES = ("measured", "quoted", "assumed")  # best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,10 @@ def deploy(scenario: Scenario) -> Deployment:
             f"serving.pipeline_parallel_size = {pp}: {architecture.name} has {architecture.num_layers} layers;"
             " give at most one stage a layer"
         )
-    device = Device(gpu)
-    fabric = tensor_fabric(node, tp, scenario.cluster.network)
+    device, network = Device(gpu), scenario.cluster.network
+    fabric = tensor_fabric(node, tp, network)
     layers = split_layers(architecture.num_layers, pp)
-    stages = [
-        _stage(architecture, device, fabric, profile, dtypes, tp, part, last=part is layers[-1]) for part in layers
-    ]
+    stages = [_stage(_tables(architecture, gpu, node, network, dtypes, tp, part), profile, part) for part in layers]
     heaviest = max(layers, key=lambda part: weight_bytes(architecture, model.weight_dtype, tp=tp, layers=part))
     kv_bytes = max(kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers)
     memory = plan_memory(
@@ -93,21 +95,42 @@ def deploy(scenario: Scenario) -> Deployment:
         swap_block_s=memory.block_bytes / host_bytes_per_s,
         window=stages[0].window,
     )
+    links = (fabric_links(fabric) if tp > 1 else []) + ([_stage_link(node, serving, scenario)] if pp > 1 else [])
+    grades = _grades(architecture, device, profile, dtypes, links)
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
-        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, _grades(device, profile, fabric, tp),
+        limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, grades,
     )  # fmt: skip
 
 
-def _grades(device: Device, profile: Framework, fabric: AnyFabric, tp: int) -> dict[str, str]:
+def worst_grade(grades: Iterable[str]) -> str:
+    """A result is as good as the worst it rests on."""
+    return max(grades, key=GRADES.index)
+
+
+def _grades(
+    architecture: ModelArchitecture, device: Device, profile: Framework, dtypes: Dtypes, links: list[LinkSpec]
+) -> dict[str, str]:
+    """The worst of the kinds of kernels that the model runs, of the software, and of the links in use, if any."""
+    everything = LayerRange(0, architecture.num_layers, architecture.num_layers)
+    operators = token_operators(architecture, 1.0, 1, everything, dtypes) + head_operators(architecture, 1.0, 1, dtypes)
+    shapes = attention_shapes(architecture, 1, everything)
+    ops: list[DeviceOp] = [operator.op for operator in operators if not isinstance(operator.op, Collective)]
+    for mixed in (False, True) if _packs_decoding_apart(device) else (False,):
+        ops += [shape.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=dtypes, mixed=mixed) for shape in shapes]
+    ops += [shape.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=dtypes) for shape in shapes]
     grades = {
-        "operators": device.efficiency.source["default"].grade,
+        "operators": worst_grade(device.kernel(op).grade for op in ops),
         "software": profile.source["default"].grade,
     }
-    if tp > 1:
-        slowest = fabric.outer if isinstance(fabric, HierarchicalFabric) else fabric
-        grades["links"] = link_source(slowest.link.kind).grade
+    if links:
+        grades["links"] = worst_grade(Fabric(link, 2).source.grade for link in links)
     return grades
+
+
+def fabric_links(fabric: AnyFabric) -> list[LinkSpec]:
+    """The kinds of links that a collective crosses."""
+    return [fabric.inner.link, fabric.outer.link] if isinstance(fabric, HierarchicalFabric) else [fabric.link]
 
 
 def _check_gpus(scenario: Scenario, node: NodeSpec) -> None:
@@ -157,21 +180,51 @@ def _network(node: NodeSpec, name: str | None) -> LinkSpec:
     return link.model_copy(update={"bandwidth_bytes_per_s": share})
 
 
-def _stage(
+def _stage(tables: _Tables, profile: Framework, layers: LayerRange) -> StageCost:
+    eager_s = profile.kernels_per_layer * profile.launch_s * (layers.stop - layers.start)
+    first = layers.start == 0
+    return StageCost(
+        tables.rows,
+        tables.decode,
+        tables.prefill,
+        tables.window,
+        profile.host_s_per_step if first else 0.0,
+        profile.host_s_per_sequence if first else 0.0,
+        eager_s,
+        0.0 if profile.decode_graphs else eager_s,
+        profile.host_sigma,
+        tables.mixed_decode,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Prices of a stage's operators; they fill as sizes are met, with the same numbers in whatever order."""
+
+    rows: RowCosts
+    decode: list[DecodeCost]
+    mixed_decode: list[DecodeCost]
+    prefill: list[PrefillCost]
+    window: int
+
+
+@functools.lru_cache(maxsize=32)
+def _tables(
     architecture: ModelArchitecture,
-    device: Device,
-    fabric: AnyFabric,
-    profile: Framework,
+    gpu: GpuSpec,
+    node: NodeSpec,
+    network: str | None,
     dtypes: Dtypes,
     tp: int,
     layers: LayerRange,
-    last: bool,
-) -> StageCost:
+) -> _Tables:
+    """Of a stage; runs that differ in software, policy or load share them."""
+    device, last = Device(gpu), layers.stop == architecture.num_layers
     rows = RowCosts(
         lambda tokens: token_operators(architecture, tokens, tp, layers, dtypes),
         lambda samples: head_operators(architecture, samples, tp, dtypes) if last else [],
         device,
-        fabric,
+        tensor_fabric(node, tp, network),
     )
     shapes = attention_shapes(architecture, tp, layers)
     windows = {shape.window for shape in shapes if shape.window}
@@ -179,50 +232,41 @@ def _stage(
         raise FleetcastError(
             f"model.config: {architecture.name} mixes sliding windows {sorted(windows)}; one is supported"
         )
-    decode = [
-        AttentionCost.of(device, s.layers, s.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=dtypes), bool(s.window))
-        for s in shapes
-    ]
-    prefill = [
-        AttentionCost.of(
-            device, s.layers, s.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=dtypes), bool(s.window)
-        )
-        for s in shapes
-    ]
-    eager_s = profile.kernels_per_layer * profile.launch_s * (layers.stop - layers.start)
-    first = layers.start == 0
-    return StageCost(
-        rows,
-        decode,
-        prefill,
-        windows.pop() if windows else 0,
-        profile.host_s_per_step if first else 0.0,
-        profile.host_s_per_sequence if first else 0.0,
-        eager_s,
-        0.0 if profile.decode_graphs else eager_s,
-    )
+    alone = [DecodeCost(device, shape, dtypes) for shape in shapes]
+    mixed = [DecodeCost(device, shape, dtypes, mixed=True) for shape in shapes]
+    if not _packs_decoding_apart(device):
+        mixed = alone
+    prefill = [PrefillCost(device, shape, dtypes) for shape in shapes]
+    return _Tables(rows, alone, mixed, prefill, windows.pop() if windows else 0)
+
+
+def _packs_decoding_apart(device: Device) -> bool:
+    """Does decoding beside a prompt's chunk run other code? FlashAttention-3, on Hopper, runs mixed batches alike."""
+    return device.spec.architecture != "hopper"
+
+
+def _stage_link(node: NodeSpec, serving: ServingSection, scenario: Scenario) -> LinkSpec:
+    """What joins two pipeline stages: the closest link that all ranks of a replica share."""
+    ranks = serving.tensor_parallel_size * serving.pipeline_parallel_size
+    if node.scale_up is not None and ranks <= node.scale_up_group:
+        return _scale_up(node, node.scale_up, 2)
+    if ranks <= node.gpus:
+        return catalog.link(node.pcie)
+    return _network(node, scenario.cluster.network)
 
 
 def _transfer(
     node: NodeSpec, serving: ServingSection, scenario: Scenario, architecture: ModelArchitecture, dtypes: Dtypes
 ) -> Callable[[int], float]:
     """Sending a micro-batch's hidden states to the next stage; each tensor-parallel rank sends its share."""
-    tp, pp = serving.tensor_parallel_size, serving.pipeline_parallel_size
-    if pp == 1:
+    if serving.pipeline_parallel_size == 1:
         return lambda _rows: 0.0
-    ranks = tp * pp
-    if node.scale_up is not None and ranks <= node.scale_up_group:
-        link = _scale_up(node, node.scale_up, 2)
-    elif ranks <= node.gpus:
-        link = catalog.link(node.pcie)
-    else:
-        link = _network(node, scenario.cluster.network)
-    fabric = Fabric(link, 2)
+    fabric = Fabric(_stage_link(node, serving, scenario), 2)
     row_bytes = architecture.hidden_size * bytes_per_element(
         "bf16" if dtypes.activation == "fp8" else dtypes.activation
     )
     fixed = float(fabric.seconds("send_recv", np.zeros(1))[0])
-    per_row = row_bytes / tp / fabric.bytes_per_s
+    per_row = row_bytes / serving.tensor_parallel_size / fabric.bytes_per_s
     return lambda rows: fixed + per_row * rows
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from itertools import chain
 
 from policies.serving import Batch, BatchScheduler, Sequence, StepView, blocks_for
 from sim.serving.chunk_load import ChunkLoad
@@ -68,6 +67,11 @@ class Engine:
         self.waiting = scheduler.new_queue()
         self.swapped: deque[Sequence] = deque()
         self.swap_blocks_free = limits.swap_blocks
+        self.outstanding = 0  # requests routed here and not finished
+        self.queued_blocks = 0  # KV blocks that the requests routed here and not yet admitted will take
+        self.kv_queue_s = 0.0  # time in which the queue's head was refused for want of KV blocks
+        self._refusing: set[int] = set()  # lanes that refuse it now
+        self._refused_until_s = 0.0  # kv_queue_s is counted up to here
         self.now_s = 0.0
         self.lanes = [Lane(i, limits, self) for i in range(lanes)]
         self._scheduler = scheduler
@@ -82,23 +86,32 @@ class Engine:
         """Queue everything that has arrived; what could never fit is turned away."""
         for sequence in self.inbox.take(self.now_s):
             if self._can_hold(sequence):
-                self.inbox.outstanding += self.inbox.counts_on_take
+                if self.inbox.counts_on_take:
+                    self._count_in(sequence)
                 self.waiting.push(sequence)
             else:
                 self._requests.rejected.append(sequence.index)
 
     def receive(self, index: int) -> bool:
         """Put an arrival into the inbox; False where it could never fit: turned away at once, unseen by routers."""
-        if self._can_hold(self.inbox.sequence(index)):
+        sequence = self.inbox.sequence(index)
+        if self._can_hold(sequence):
+            self._count_in(sequence)
             self.inbox.put(index)
             return True
         self._requests.rejected.append(index)
         return False
 
+    def _count_in(self, sequence: Sequence) -> None:
+        self.outstanding += 1
+        self.queued_blocks += sequence.blocks
+
     def _can_hold(self, sequence: Sequence) -> bool:
+        """Could it ever be served? Notes the blocks it will take on admission."""
         size, limit = self.blocks.block_size, self._scheduler.max_model_len
         longest = sequence.prompt_tokens + sequence.output_tokens
-        need = max(blocks_for(longest - 1, size), self._scheduler.blocks_at_admission(sequence, size))
+        sequence.blocks = self._scheduler.blocks_at_admission(sequence, size)
+        need = max(blocks_for(longest - 1, size), sequence.blocks)
         return need <= self.blocks.total and not (limit and longest > limit)
 
     def decide(self, lane: Lane) -> tuple[Batch | None, float]:
@@ -112,9 +125,9 @@ class Engine:
             if self._grows:
                 view.decode_blocks_needed = pool.blocks_due[pool.step % pool.block_size]
             view.decode_step = pool.step
-            view.swap_blocks_free = self.swap_blocks_free
             batch = self._scheduler.next_batch(view)
             if batch is None:
+                self._note_refusal(lane, None)
                 return None, copy_s
             if batch.preempt:
                 copy_s += self._preempt(lane, batch.preempt)
@@ -123,15 +136,40 @@ class Engine:
             for _ in range(batch.admit):
                 self._admit(self.waiting.pop())
             if batch.chunks or pool.count:
+                if self._refusing or batch.waits_for_kv or batch.preempt:
+                    self._note_refusal(lane, batch)
+                batch.admit = 0  # done: from now on the queue is what is left of it
                 return batch, copy_s
             # everyone was put off: decide again, with their memory free
+
+    def _note_refusal(self, lane: Lane, batch: Batch | None) -> None:
+        """Count the time in which the head of the queue is refused for want of KV blocks.
+
+        A lane's refusal stands until its next decision, or until another lane lets the head in.
+        """
+        refusing = self._refusing
+        if refusing:
+            self.kv_queue_s += self.now_s - self._refused_until_s
+        self._refused_until_s = self.now_s
+        if batch is None:  # an empty lane has seats and budget for anybody who queues, but no blocks
+            refused = bool(self.waiting or self.swapped)
+        elif self._scheduler.holds_until_batch_ends and not batch.chunks:
+            refused = lane.number in refusing  # as when the batch began: nobody is asked until it ends
+        else:
+            refused = batch.waits_for_kv or bool(batch.preempt)
+        if batch is not None and (batch.admit or batch.resume):
+            refusing.clear()
+        if refused:
+            refusing.add(lane.number)
+        else:
+            refusing.discard(lane.number)
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
     def _admit(self, sequence: Sequence) -> None:
         if sequence.first_scheduled_s < 0.0:
-            sequence.first_scheduled_s = self.now_s
-        sequence.blocks = self._scheduler.blocks_at_admission(sequence, self.blocks.block_size)
+            sequence.first_scheduled_s = max(self.now_s, sequence.arrival_s)  # it may be due a little early
+        self.queued_blocks -= sequence.blocks
         self.blocks.take(sequence.blocks)
 
     def _preempt(self, lane: Lane, victims: Seq[Sequence]) -> float:
@@ -154,6 +192,8 @@ class Engine:
                     continue
             sequence.to_prefill = sequence.prompt_tokens + sequence.generated
             sequence.prefilled = 0
+            sequence.blocks = self._scheduler.blocks_at_admission(sequence, self.blocks.block_size)
+            self.queued_blocks += sequence.blocks
             self.waiting.push_back(sequence)
         return copied * self._swap_block_s
 
@@ -174,34 +214,36 @@ class Engine:
         """A run is over: its tokens are out, its finished sequences leave."""
         batch, pool, steps, end_s = run.batch, lane.pool, run.steps, run.end_s
         gap_s, gap_seqs, decodes = 0.0, 0, run.decodes
+        last_step_s = run.first_s + run.slope_s * (steps - 1)
         context, window_context, growing = pool.context, pool.window_context, pool.window_growth
         if decodes:
             first_end_s = run.first_end_s
-            last_step_s = run.first_s + run.slope_s * (steps - 1)
             gap_s, gap_seqs, joiners = pool.advance(steps, first_end_s, end_s, last_step_s)
             for sequence in joiners:
-                self._runs.joiner_gaps.append(first_end_s - sequence.last_token_s)
+                gap = first_end_s - sequence.last_token_s
+                self._runs.joiner_gaps.append(gap)
+                self._runs.joiner_waits_s += gap - run.first_s
         load = lane.load
         self._runs.rows += pack_run(
             self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks,
             load.pairs,
             load.context, decodes, run.padding_rows, context + decodes, window_context + growing, growing,
-            load.window_pairs, load.window_context, run.copy_s, gap_s, gap_seqs, self.blocks.total - self.blocks.free,
-            len(self.waiting), batch.waits_for_kv,
+            load.window_pairs, load.window_context, run.copy_s, run.transfer_s, gap_s, gap_seqs,
+            self.blocks.total - self.blocks.free, len(self.waiting),
         )  # fmt: skip
         if decodes and pool.steps_to_finish() <= 0:
             for sequence, held in pool.pop_finished():
                 self._finish(lane, sequence, held, end_s)
         if batch.chunks:
-            self._commit_chunks(lane, batch, steps, end_s)
+            self._commit_chunks(lane, run, last_step_s)
         if lane.held_blocks and not pool.count:  # a request-level batch is over
             self.blocks.give(lane.held_blocks)
             lane.held_blocks = lane.padding_rows = 0
 
-    def _commit_chunks(self, lane: Lane, batch: Batch, steps: int, end_s: float) -> None:
-        lane.partial = None
-        for sequence, tokens in batch.chunks:
-            sequence.prefilled += tokens * steps
+    def _commit_chunks(self, lane: Lane, run: Run, last_step_s: float) -> None:
+        lane.partial, end_s = None, run.end_s
+        for sequence, tokens in run.batch.chunks:
+            sequence.prefilled += tokens * run.steps
             if sequence.prefilled < sequence.to_prefill:
                 lane.partial = sequence
                 continue
@@ -211,6 +253,7 @@ class Engine:
                 gap = end_s - sequence.last_token_s
                 sequence.max_gap_s = max(sequence.max_gap_s, gap)
                 self._runs.joiner_gaps.append(gap)
+                self._runs.joiner_waits_s += gap - last_step_s
             sequence.generated += 1
             sequence.last_token_s = end_s
             if sequence.generated == sequence.output_tokens:
@@ -221,21 +264,9 @@ class Engine:
     def _finish(self, lane: Lane, sequence: Sequence, held_tokens: int, end_s: float) -> None:
         held = blocks_for(held_tokens, self.blocks.block_size) if self._grows else sequence.blocks
         self._requests.finish(sequence, end_s, self.number)
-        self.inbox.outstanding -= 1
+        self.outstanding -= 1
         if self._scheduler.holds_until_batch_ends:
             lane.held_blocks += held
             lane.padding_rows += 1
         else:
             self.blocks.give(held)
-
-    # -- what routers ask ------------------------------------------------------------------------------------------
-
-    @property
-    def outstanding(self) -> int:
-        """Requests routed here and not finished."""
-        return self.inbox.outstanding
-
-    def queued_blocks(self) -> int:
-        """KV blocks that requests not yet admitted will take."""
-        size = self.blocks.block_size
-        return sum(self._scheduler.blocks_at_admission(s, size) for s in chain(self.waiting, self.inbox.pending()))

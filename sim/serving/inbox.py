@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+import numpy as np
 
 from policies.serving import Sequence
+from sim.serving.run import SLACK
 from workloads.request import RequestTable
 
 NEVER = float("inf")
@@ -16,6 +19,8 @@ class RequestColumns:
 
     def __init__(self, requests: RequestTable) -> None:
         self.arrival_s: list[float] = requests.arrival_s.tolist()
+        due_s = requests.arrival_s - SLACK * np.maximum(1.0, requests.arrival_s)
+        self.due_s: list[float] = due_s.tolist()  # when an arrival counts as such
         self.prompt_tokens: list[int] = requests.prompt_tokens.tolist()
         self.output_tokens: list[int] = requests.output_tokens.tolist()
         priority = requests.priority
@@ -28,36 +33,34 @@ class RequestColumns:
 
 
 class Inbox:
-    """Arrivals in order; `next_s` is the first not yet taken."""
+    """Arrivals in order; `next_s` is the first not yet taken, `due_s` when it may be."""
 
     def __init__(self, columns: RequestColumns, known: Iterable[int] = ()) -> None:
         self._columns = columns
         self._pending = deque(known)
-        self.outstanding = 0  # arrived here and not finished
-        self.counts_on_take = 1 if self._pending else 0  # known arrivals count when they are taken, others when put
-        self.next_s = self._first_s()
+        self.counts_on_take = bool(self._pending)  # the engine counts known arrivals when it takes, others as they come
+        self._look_ahead()
 
     def put(self, index: int) -> None:
         """A request arrives."""
         self._pending.append(index)
-        self.outstanding += 1
-        self.next_s = self._first_s()
+        self._look_ahead()
 
     def take(self, now_s: float) -> list[Sequence]:
-        """Everything that has arrived by now."""
-        pending, arrival_s, taken = self._pending, self._columns.arrival_s, []
-        while pending and arrival_s[pending[0]] <= now_s:
+        """Everything that is due by now."""
+        pending, due_s, taken = self._pending, self._columns.due_s, []
+        while pending and due_s[pending[0]] <= now_s:
             taken.append(self._columns.sequence(pending.popleft()))
-        self.next_s = arrival_s[pending[0]] if pending else NEVER
+        self._look_ahead()
         return taken
 
     def sequence(self, index: int) -> Sequence:
         """A fresh sequence for a request."""
         return self._columns.sequence(index)
 
-    def pending(self) -> Iterator[Sequence]:
-        """What has not been taken yet."""
-        return map(self._columns.sequence, self._pending)
-
-    def _first_s(self) -> float:
-        return self._columns.arrival_s[self._pending[0]] if self._pending else NEVER
+    def _look_ahead(self) -> None:
+        if self._pending:
+            first = self._pending[0]
+            self.next_s, self.due_s = self._columns.arrival_s[first], self._columns.due_s[first]
+        else:
+            self.next_s = self.due_s = NEVER

@@ -31,6 +31,12 @@ class MemoryPlan:
         """In use with every KV block taken."""
         return self.weight_bytes + self.activation_bytes + self.overhead_bytes + self.kv_blocks * self.block_bytes
 
+    @property
+    def blocks_that_fit(self) -> int:
+        """KV blocks that usable_bytes has room for; kv_blocks is more where it was overridden with more."""
+        left = self.usable_bytes - self.weight_bytes - self.activation_bytes - self.overhead_bytes
+        return int(left // self.block_bytes)
+
 
 def activation_peak_bytes(
     architecture: ModelArchitecture, model: ModelSection, serving: ServingSection, widest_mlp: int
@@ -44,7 +50,7 @@ def activation_peak_bytes(
     tp = serving.tensor_parallel_size
     size = bytes_per_element("bf16" if model.compute_dtype == "fp8" else model.compute_dtype)
     body = serving.max_num_batched_tokens * (2 * architecture.hidden_size + 3 * widest_mlp / tp) * size
-    logits = serving.max_num_seqs * architecture.vocab_size * (4 + size)
+    logits = serving.micro_batch_seqs * architecture.vocab_size * (4 + size)
     return float(max(body, logits))
 
 

@@ -19,7 +19,7 @@ from policies.serving import Batch, BatchScheduler
 from sim.serving.engine import Engine, Lane, Limits
 from sim.serving.inbox import NEVER, Inbox
 from sim.serving.record import RequestLog, RunLog
-from sim.serving.run import Run
+from sim.serving.run import Run, slack_s
 from sim.serving.step_cost import StageCost
 
 
@@ -60,7 +60,7 @@ class PipelineReplica(Engine):
                 _, number, run = heappop(self._flying)
                 self.commit(self.lanes[number], run)
                 self._ready.append(self.lanes[number])
-            if self.inbox.next_s <= self.now_s:
+            if self.inbox.due_s <= self.now_s:
                 self.take_arrivals()
             blocked = self._stage_free_s[0] > self.now_s
             launched = not blocked and self._launch()
@@ -71,10 +71,10 @@ class PipelineReplica(Engine):
             if next_s == NEVER:
                 self._arrival = env.event()
                 self.now_s = yield self._arrival
-            elif next_s >= self._next_arrival_s() or self._exact:
+            elif (wake_s := next_s + slack_s(next_s)) >= self._next_arrival_s() or self._exact:
                 self._sleeping = True
                 try:
-                    yield env.timeout(max(0.0, next_s - env.now))
+                    yield env.timeout(max(0.0, wake_s - env.now))  # arrivals of this instant come first
                     self.now_s = next_s
                 except simpy.Interrupt as arrival:
                     self.now_s = cast(float, arrival.cause)
@@ -95,7 +95,7 @@ class PipelineReplica(Engine):
 
     def kv_blocks_in_use(self, now_s: float) -> int:
         """KV blocks taken, and those that queued requests will take."""
-        return self.blocks.total - self.blocks.free + self.queued_blocks()
+        return self.blocks.total - self.blocks.free + self.queued_blocks
 
     def _launch(self) -> bool:
         """Let the longest waiting micro-batch that has work enter the pipeline."""
@@ -114,12 +114,14 @@ class PipelineReplica(Engine):
         if decodes and self._grows:
             self.blocks.take(lane.pool.blocks_over(1))
         transfer_s = self._transfer_s(lane.load.tokens + decodes + padding)
-        at = self.now_s + copy_s
+        at, exposed_s = self.now_s + copy_s, 0.0
         for stage, cost in enumerate(self._stages):
             if stage:
-                at = max(at + transfer_s, self._stage_free_s[stage])
+                free_s = self._stage_free_s[stage]
+                exposed_s += min(transfer_s, max(0.0, at + transfer_s - free_s))  # the stage has nothing else to do
+                at = max(at + transfer_s, free_s)
             at += cost.price(lane.load, decodes, padding, lane.pool)[0]
             self._stage_free_s[stage] = at
-        run = Run(batch, self.now_s, copy_s, at - self.now_s - copy_s, 0.0, 1, decodes, padding)
+        run = Run(batch, self.now_s, copy_s, at - self.now_s - copy_s, 0.0, 1, decodes, padding, exposed_s)
         run.end_s = at
         heappush(self._flying, (at, lane.number, run))

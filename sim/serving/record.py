@@ -33,11 +33,11 @@ RUN_COLUMNS = (
     "window_pairs",
     "window_chunk_context",
     "copy_s",  # swapping KV blocks, before the first step
+    "transfer_s",  # of first_s, that pipeline stages stood still while their input was on its way
     "gap_s",  # time since the previous tokens of gap_seqs sequences when the first step ended
     "gap_seqs",
     "kv_blocks",  # in use when the run ended
     "waiting",  # requests queued when the run began
-    "waits_for_kv",  # the queue's head was refused for want of KV blocks
 )
 Floats = NDArray[np.float64]
 pack_run = Struct(f"{len(RUN_COLUMNS)}d").pack  # the values of one row, in the order of RUN_COLUMNS
@@ -48,7 +48,8 @@ class RunLog:
 
     def __init__(self) -> None:
         self.rows = bytearray()  # packed by pack_run: a third of the time of an array, a tenth of a list's memory
-        self.joiner_gaps = array("d")  # gaps between a prompt's own first token and the next
+        self.joiner_gaps = array("d")  # gaps before a sequence's first decode step and its token after a recomputation
+        self.joiner_waits_s = 0.0  # what of these gaps is not the step that the token came out of
 
     def columns(self) -> dict[str, Floats]:
         """Column name to values: (runs,)."""

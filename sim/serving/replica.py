@@ -15,7 +15,7 @@ from policies.serving import Batch, BatchScheduler
 from sim.serving.engine import Engine, Lane, Limits
 from sim.serving.inbox import NEVER, Inbox
 from sim.serving.record import RequestLog, RunLog
-from sim.serving.run import Run
+from sim.serving.run import Run, slack_s
 from sim.serving.step_cost import StageCost
 
 
@@ -46,7 +46,7 @@ class Replica(Engine):
     def _serve(self) -> Generator[simpy.Event, Any, None]:
         env = self._env
         while True:
-            if self.inbox.next_s <= self.now_s:
+            if self.inbox.due_s <= self.now_s:
                 self.take_arrivals()
             run = self._next_run()
             if run is None:
@@ -55,7 +55,7 @@ class Replica(Engine):
             self._run = run
             while True:
                 try:
-                    delay = run.end_s - env.now
+                    delay = run.end_s + slack_s(run.end_s) - env.now  # arrivals of this instant come first
                     yield env.timeout(delay if delay > 0.0 else 0.0)
                     break
                 except simpy.Interrupt as arrival:
@@ -92,7 +92,7 @@ class Replica(Engine):
         run = self._run
         if run is not None and run.decodes and self._grows:
             used += self._lane.pool.blocks_over(run.steps_until(now_s))
-        return used + self.queued_blocks()
+        return used + self.queued_blocks
 
     def _could_join(self, batch: Batch) -> bool:
         return self._scheduler.newcomer_could_join(self._lane.view, batch)

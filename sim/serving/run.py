@@ -8,11 +8,20 @@ from math import sqrt
 
 from policies.serving import Batch
 
+SLACK = 1e-12  # instants closer than this share of them (of 1 s at least) are one: rounding of sums of steps is less
+
+
+def slack_s(time_s: float) -> float:
+    """How much later an instant may be and still be the same."""
+    return SLACK * time_s if time_s > 1.0 else SLACK
+
 
 class Run:
     """`steps` steps of one composition; the i-th (from 0) takes first_s + i x slope_s; slope_s is never negative."""
 
-    __slots__ = ("batch", "copy_s", "decodes", "end_s", "first_s", "padding_rows", "slope_s", "start_s", "steps")
+    __slots__ = (
+        "batch", "copy_s", "decodes", "end_s", "first_s", "padding_rows", "slope_s", "start_s", "steps", "transfer_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -24,6 +33,7 @@ class Run:
         steps: int,
         decodes: int,  # decoding sequences in each step
         padding_rows: int,  # finished sequences still computed
+        transfer_s: float = 0.0,  # of first_s, that pipeline stages stood still while their input was on its way
     ) -> None:
         self.batch = batch
         self.start_s = start_s
@@ -33,6 +43,7 @@ class Run:
         self.steps = steps
         self.decodes = decodes
         self.padding_rows = padding_rows
+        self.transfer_s = transfer_s
         self.end_s = self.end_after(steps)
 
     @property
@@ -45,7 +56,8 @@ class Run:
         return self.start_s + self.copy_s + steps * self.first_s + self.slope_s * (0.5 * steps * (steps - 1))
 
     def steps_until(self, time_s: float) -> int:
-        """The fewest steps (at least one, at most all) whose end is at or after an instant."""
+        """The fewest steps (at least one, at most all) whose end is at or after an instant, to within `slack_s`."""
+        time_s -= slack_s(time_s)
         left = time_s - self.start_s - self.copy_s
         half = self.first_s - 0.5 * self.slope_s  # left = half k + slope/2 k^2, solved for k without cancellation
         guess = int(2.0 * left / (half + sqrt(half * half + 2.0 * self.slope_s * left))) if left > 0.0 else 1

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import simpy
 from pydantic import TypeAdapter, ValidationError
 
-from hardware_models.errors import FleetcastError, UnknownNameError
-from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Router
+from hardware_models.errors import DoesNotFitError, FleetcastError, UnknownNameError
+from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Router, Sequence
 from sim.scenario import PolicyChoice, Scenario
 from sim.serving.arrivals import ArrivalProcess, assign
 from sim.serving.deployment import Deployment, deploy
@@ -42,10 +42,13 @@ def simulate_serving(
 ) -> ServingRun:
     """Serve `requests` on the scenario's engines until the last one is done.
 
-    exact: one event an iteration instead of one a run of equal iterations; the answers agree to 1e-9.
+    exact: one event an iteration instead of one a run of equal iterations; the answers agree to 1e-9. Raises
+    FleetcastError for an impossible scenario, DoesNotFitError where the model, or the memory set aside for one
+    sequence, is larger than the hardware holds.
     """
     deployment = deploy(scenario)
     scheduler = make_scheduler(scenario, deployment)
+    check_reservation(scenario, scheduler, deployment)
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     env = simpy.Environment()
     request_log, run_log = RequestLog(requests), RunLog()
@@ -67,7 +70,8 @@ def simulate_serving(
             )
         else:
             replica = PipelineReplica(
-                env, number, _per_stage(scheduler, len(deployment.stages)), deployment.stages, deployment.transfer_s,
+                env, number, replace(scheduler, max_num_seqs=scenario.serving.micro_batch_seqs), deployment.stages,
+                deployment.transfer_s,
                 deployment.limits, inbox, run_log, request_log, exact,
                 (lambda: arrivals.next_s) if asks else (lambda box=inbox: box.next_s),  # type: ignore[misc]
             )  # fmt: skip
@@ -93,6 +97,38 @@ def make_scheduler(scenario: Scenario, deployment: Deployment) -> BatchScheduler
     return make_policy("serving.scheduler", choice, SCHEDULERS, limits)
 
 
+def check_reservation(scenario: Scenario, scheduler: BatchScheduler, deployment: Deployment) -> None:
+    """Raise DoesNotFitError where the least that the scheduler sets aside for a sequence exceeds all KV blocks, so
+    that no request could ever be served; the message has the largest serving.max_model_len that fits.
+    """
+    limits, length = deployment.limits, scheduler.max_model_len
+    needed = _least_reservation(scheduler, limits.block_size)
+    if needed <= limits.kv_blocks:
+        return
+    fits, too_long = 0, length  # bisect, since only the scheduler knows what a length takes
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        shorter = replace(scheduler, max_model_len=middle)
+        if _least_reservation(shorter, limits.block_size) <= limits.kv_blocks:
+            fits = middle
+        else:
+            too_long = middle
+    given = scenario.serving.max_model_len is not None
+    origin = "" if given else f" (the positions of {deployment.architecture.name}, as none is given)"
+    remedy = f"give at most {fits}, or" if fits else "give"
+    raise DoesNotFitError(
+        f"serving.max_model_len = {length}{origin}: scheduler '{scenario.serving.scheduler.name}' sets aside {needed}"
+        f" KV blocks of {limits.block_size} tokens for each sequence, of the {limits.kv_blocks} that there are;"
+        f" {remedy} more memory"
+    )
+
+
+def _least_reservation(scheduler: BatchScheduler, block_size: int) -> int:
+    """KV blocks taken on admission by the shortest request, a token in and a token out."""
+    shortest = Sequence(index=0, arrival_s=0.0, prompt_tokens=1, output_tokens=1, priority=0, to_prefill=1)
+    return scheduler.blocks_at_admission(shortest, block_size)
+
+
 def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Policy]], given: dict[str, Any]) -> Policy:
     """An object of a registry's class from a scenario's table; raises FleetcastError naming the key that is wrong."""
     if choice.name not in registry:
@@ -110,8 +146,3 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
         message = first["msg"].removeprefix("Input should be ")
         raise FleetcastError(f"{key}.{where} = {first['input']!r}: must be {message}") from None
     return policy
-
-
-def _per_stage(scheduler: BatchScheduler, stages: int) -> BatchScheduler:
-    """Each micro-batch in flight gets its share of the sequence slots, rounded up."""
-    return replace(scheduler, max_num_seqs=-(-scheduler.max_num_seqs // stages))

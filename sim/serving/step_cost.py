@@ -1,5 +1,4 @@
-"""What one step costs on one pipeline stage: tables for everything that depends on row counts, affine terms for
-attention.
+"""What one step costs on one pipeline stage: tables for everything that depends on row counts, and attention's terms.
 
 Built once a model and device from operator prices; then pricing a batch is a few additions, and so is saying how its
 time grows as contexts grow, and for how many steps that growth stays the same.
@@ -7,43 +6,84 @@ time grows as contexts grow, and for how many steps that growth stays the same.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import ceil
+from typing import Protocol
 
-from hardware_models.device import Device
-from hardware_models.dtypes import bytes_per_element
-from hardware_models.ops import AttentionDecode, AttentionPrefill
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.serving import UNLIMITED
 from sim.serving.chunk_load import ChunkLoad
 from sim.serving.decode_pool import DecodePool
 from sim.serving.row_costs import RowCosts
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-@dataclass(frozen=True, slots=True)
-class AttentionCost:
-    """Seconds of one group of equal layers: launch_s + max(compute, memory), each linear in sums over the batch."""
+
+class Parts:
+    """What attention took in many steps, each (steps,); zero where a step had none."""
+
+    __slots__ = ("busy_s", "compute_bound", "launch_s", "s_per_key", "s_per_pair", "sigma")
+
+    def __init__(
+        self,
+        launch_s: Floats,
+        busy_s: Floats,
+        compute_bound: NDArray[np.bool_],
+        s_per_pair: Floats,
+        s_per_key: Floats,
+        sigma: Floats,
+    ) -> None:
+        self.launch_s = launch_s
+        self.busy_s = busy_s
+        self.compute_bound = compute_bound
+        self.s_per_pair = s_per_pair  # more of busy_s with a further (query, key) pair
+        self.s_per_key = s_per_key
+        self.sigma = sigma  # standard deviation of the seconds' logarithm
+
+
+Interval = tuple[float, float, float, float]  # contexts it starts and ends at, seconds there, seconds a token beyond
+
+
+class DecodeTerm(Protocol):
+    """Decode attention of a group of equal layers."""
 
     windowed: bool
-    launch_s: float
-    compute_s_per_pair: float  # decode: pairs are KV tokens
-    memory_s_per_kv_token: float
-    memory_s_per_query: float
+    knots: list[float]  # mean contexts of a sequence, rising, between which the cost is a line
+    rows: dict[int, list[Interval]]  # sequences -> an interval from each knot on; filled by `tabulate`
 
-    @classmethod
-    def of(cls, device: Device, layers: int, unit: AttentionPrefill | AttentionDecode, windowed: bool) -> AttentionCost:
-        """From an operator of one pair, one query and one KV token a layer (no cost is hidden in between: all is
-        linear).
+    def tabulate(self, sequences: int) -> list[Interval]:
+        """Intervals of total context for so many sequences."""
+
+    def parts(self, sequences: Ints, context: Floats) -> Parts:
+        """Of many steps."""
+
+    def read_bytes(self, context: Floats) -> Floats:
+        """KV read from one rank's memory at such total contexts."""
+
+
+class PrefillTerm(Protocol):
+    """Prompt attention of a group of equal layers."""
+
+    windowed: bool
+
+    def price(
+        self, tokens: int, chunks: int, pairs: float, context: float, pair_growth: float, context_growth: float
+    ) -> tuple[float, float, int]:
+        """Seconds of a step, how many more each following one takes, and for how many steps that holds.
+
+        tokens, chunks: new tokens and the chunks they come in. pairs, context: visible pairs and keys, over all
+        chunks, and their growth from one step to the next.
         """
-        price = device.price(unit)
-        width = unit.heads * (unit.qk_dim + unit.v_dim)
-        query_share = width * bytes_per_element(unit.dtype) / float(unit.moved_bytes)
-        memory = layers * float(price.memory_s)
-        return cls(
-            windowed,
-            layers * float(price.launch_s),
-            layers * float(price.compute_s),
-            memory * (1.0 - query_share),
-            memory * query_share,
-        )
+
+    def parts(self, tokens: Ints, chunks: Ints, pairs: Floats, context: Floats) -> Parts:
+        """Of many steps."""
+
+    def read_bytes(self, context: Floats) -> Floats:
+        """KV read from one rank's memory at such total contexts."""
 
 
 class StageCost:
@@ -52,23 +92,28 @@ class StageCost:
     def __init__(
         self,
         rows: RowCosts,
-        decode: list[AttentionCost],
-        prefill: list[AttentionCost],
+        decode: Sequence[DecodeTerm],
+        prefill: Sequence[PrefillTerm],
         window: int,
         host_s_per_step: float,
         host_s_per_sequence: float,
         eager_floor_s: float,
         decode_floor_s: float,
+        host_sigma: float = 0.0,
+        mixed_decode: Sequence[DecodeTerm] | None = None,
     ) -> None:
         self.rows = rows
         self.decode = decode
+        self.mixed_decode = decode if mixed_decode is None else mixed_decode  # in steps with chunks
         self.prefill = prefill
         self.window = window
         self.host_s_per_step = host_s_per_step
         self.host_s_per_sequence = host_s_per_sequence
         self.eager_floor_s = eager_floor_s  # launching every kernel of a step from the host, one by one
         self.decode_floor_s = decode_floor_s  # the same for a decode-only step (captured as a graph, or not)
-        self._decode_terms = [astuple(part) for part in decode]
+        self.host_sigma = host_sigma  # standard deviation of the host times' logarithm
+        self._decode_terms = [(t.windowed, t.knots, t.rows, t.tabulate) for t in decode]
+        self._mixed_terms = [(t.windowed, t.knots, t.rows, t.tabulate) for t in self.mixed_decode]
         self._linear, self._head = rows.linear_s, rows.head_s  # lists: (rows,) and (samples,), seconds
 
     def price(self, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> tuple[float, float, int]:
@@ -85,23 +130,16 @@ class StageCost:
         seconds = self._linear[rows] + self._head[samples]
         slope, steps = 0.0, UNLIMITED
         if decodes:
-            for windowed, launch_s, pair_s, token_s, query_s in self._decode_terms:
-                if windowed:
-                    growth = pool.window_growth
-                    context = pool.window_context + growth
-                else:
-                    growth = decodes
-                    context = pool.context + decodes
-                compute = pair_s * context
-                memory = token_s * context + query_s * decodes
-                if compute > memory:
-                    seconds += launch_s + compute
-                    slope += pair_s * growth
-                else:
-                    seconds += launch_s + memory
-                    slope += token_s * growth
-                    if pair_s > token_s and growth:
-                        steps = min(steps, _steps_before(memory - compute, (pair_s - token_s) * growth))
+            for windowed, knots, table, tabulate in self._mixed_terms if load.tokens else self._decode_terms:
+                growth = pool.window_growth if windowed else decodes
+                context = (pool.window_context if windowed else pool.context) + growth
+                row = table.get(decodes) or tabulate(decodes)
+                start, end, value, per_token = row[bisect_right(knots, context / decodes) - 1]
+                seconds += value + per_token * (context - start)
+                if growth:
+                    slope += per_token * growth
+                    valid = ceil((end - context) / growth)  # the step that reaches a knot starts an interval
+                    steps = min(steps, valid)
         if load.tokens:
             for part in self.prefill:
                 more, more_slope, valid = self._price_chunks(part, load)
@@ -111,35 +149,17 @@ class StageCost:
         floor = self.eager_floor_s if load.tokens else self.decode_floor_s
         if seconds < floor:
             if slope > 0.0:
-                steps = min(steps, _steps_before(floor - seconds, slope))
+                steps = min(steps, int((floor - seconds) / slope) + 1)
             seconds, slope = floor, 0.0
         return seconds + self.host_s_per_step + self.host_s_per_sequence * samples, slope, steps
 
-    def _price_chunks(self, part: AttentionCost, load: ChunkLoad) -> tuple[float, float, int]:
-        new, steps = load.tokens, UNLIMITED
-        if part.windowed:
-            pairs, context = load.window_pairs, load.window_context
-            if load.chunks == 1 and load.before >= self.window - 1:
-                pair_growth, context_growth = 0, 0
-            else:
-                pair_growth, context_growth = new * new, new
-                steps = max(1, (self.window - load.before) // new) if load.chunks == 1 else 1
-        else:
-            pairs, context = load.pairs, load.context
-            pair_growth, context_growth = new * new, new
-        compute = part.compute_s_per_pair * pairs
-        memory = part.memory_s_per_kv_token * context + part.memory_s_per_query * new
-        compute_slope = part.compute_s_per_pair * pair_growth
-        memory_slope = part.memory_s_per_kv_token * context_growth
-        if compute > memory:
-            if memory_slope > compute_slope:
-                steps = min(steps, _steps_before(compute - memory, memory_slope - compute_slope))
-            return part.launch_s + compute, compute_slope, steps
-        if compute_slope > memory_slope:
-            steps = min(steps, _steps_before(memory - compute, compute_slope - memory_slope))
-        return part.launch_s + memory, memory_slope, steps
-
-
-def _steps_before(lead: float, closing: float) -> int:
-    """Steps, this one included, until a gap of `lead` that closes by `closing` a step is gone."""
-    return int(lead / closing) + 1
+    def _price_chunks(self, part: PrefillTerm, load: ChunkLoad) -> tuple[float, float, int]:
+        new = load.tokens
+        if not part.windowed:
+            return part.price(new, load.chunks, load.pairs, load.context, new * new, new)
+        pairs, context = load.window_pairs, load.window_context
+        if load.chunks == 1 and load.before >= self.window - 1:
+            return part.price(new, 1, pairs, context, 0, 0)
+        seconds, slope, steps = part.price(new, load.chunks, pairs, context, new * new, new)
+        growing = max(1, (self.window - load.before) // new) if load.chunks == 1 else 1
+        return seconds, slope, min(steps, growing)

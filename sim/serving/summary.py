@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 
 from hardware_models import catalog
 from hardware_models.errors import UnknownNameError
+from hardware_models.power import power_model
 from sim.scenario import Scenario, SloSection
 from sim.serving.attribution import Attribution
 from sim.serving.bottleneck import bottleneck_sentence
+from sim.serving.deployment import worst_grade
+from sim.serving.energy import energy_summary
+from sim.serving.error_bars import intervals
+from sim.serving.memory import GIB
 from sim.serving.row_costs import BOUNDS
 from sim.serving.simulate import ServingRun
 from sim.serving.token_gaps import token_gaps, weighted_percentiles
-from workloads.models.counts import forward_flop, weight_bytes
+from workloads.models.counts import forward_flop
+from workloads.models.weights import head_weights
 
 Floats = NDArray[np.float64]
-GRADES = ("measured", "quoted", "assumed")  # best first: a result is as good as the worst it rests on
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 
 
@@ -29,7 +34,7 @@ def summarise(
     log, runs, deployment = run.requests, run.runs.columns(), run.deployment
     done = np.isfinite(columns["e2e_s"])
     finish = columns["arrival_s"] + columns["e2e_s"]
-    duration = float(np.max(finish[done])) if done.any() else 0.0
+    duration = float(np.max(finish[done]) - np.min(columns["arrival_s"])) if done.any() else 0.0
     output = int(columns["output_tokens"][done].sum())
     prompt = int(columns["prompt_tokens"][done].sum())
     good = int(columns["slo_met"].sum())
@@ -58,27 +63,26 @@ def summarise(
         "request_goodput_per_s": _rate(good, duration),
         "goodput_fraction": good / len(log.requests),
         "slo": _slo(scenario.slo, columns),
-        "decode_stall_fraction": decode_stall(runs, gaps, weights),
+        "decode_stall_fraction": decode_stall(run, runs, gaps, weights),
         "preemptions": int(columns["preemptions"].sum()),
         "steps": int(runs["iterations"].sum()),
         "runs": len(runs["iterations"]),
     }
-    summary |= _utilisation(run, columns, runs, done, duration)
+    summary |= _utilisation(run, columns, attributions, done, duration)
     summary |= _memory(run)
-    summary["bound_by"] = bound_by(run, runs, attributions, duration)
+    summary["bound_by"] = bound_by(run, attributions, duration)
     summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
     summary |= _cost(run, duration, output)
-    summary["energy_j"] = None  # no power model in this scenario
+    summary |= energy_summary(deployment, runs, attributions, len(run.replicas), duration, output)
     summary["bottleneck"] = bottleneck_sentence(summary)
-    summary["grades"] = deployment.grades
-    summary["grade"] = max(deployment.grades.values(), key=GRADES.index)
+    summary["interval_90"] = intervals(summary, columns, runs, attributions, power_model(deployment.gpu).sigma)
+    summary["grades"] = deployment.grades | {"power": power_model(deployment.gpu).grade}
+    summary["grade"] = worst_grade(summary["grades"].values())
     summary["notes"] = _notes(scenario, run)
     return summary
 
 
-def bound_by(
-    run: ServingRun, runs: dict[str, Floats], attributions: list[Attribution], duration: float
-) -> dict[str, float | None]:
+def bound_by(run: ServingRun, attributions: list[Attribution], duration: float) -> dict[str, float | None]:
     """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the
     share of time in which the queue's head was kept waiting by a lack of KV blocks.
     """
@@ -88,24 +92,22 @@ def bound_by(
     seconds = sum(a.seconds.sum(axis=1) for a in attributions)
     shares = {f"{name}_fraction": float(s / elapsed) for name, s in zip(BOUNDS, np.asarray(seconds), strict=True)}
     shares["idle_fraction"] = 1.0 - sum(shares.values())
-    steps = runs["iterations"]
-    length = runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1) * runs["slope_s"]
-    lanes = len(run.deployment.stages)
-    waiting = float(length[runs["waits_for_kv"] > 0].sum())
-    shares["kv_queue_fraction"] = waiting / (duration * len(run.replicas) * lanes)
+    shares["kv_queue_fraction"] = sum(replica.kv_queue_s for replica in run.replicas) / (duration * len(run.replicas))
     return dict(shares)
 
 
-def decode_stall(runs: dict[str, Floats], gaps: Floats, weights: Floats) -> float | None:
-    """Share of the time between tokens in which running sequences waited for steps they had no part in: others'
-    prompts run alone, or copies of KV blocks.
+def decode_stall(run: ServingRun, runs: dict[str, Floats], gaps: Floats, weights: Floats) -> float | None:
+    """Share of the time between tokens before the step that the next token came out of: others' prompts run alone,
+    copies of KV blocks, time in the queue and recomputation after a preemption.
+
+    None with pipeline parallelism, where a micro-batch's steps do not follow one another without a pause.
     """
     between = float((gaps * weights).sum())
-    if between == 0.0:
+    if between == 0.0 or len(run.deployment.stages) > 1:
         return None
     waited = runs["gap_s"] - runs["first_s"]
     waited = np.where(waited > 1e-9, waited, 0.0) * runs["gap_seqs"]  # less is rounding of the clock
-    return float(waited.sum()) / between
+    return (float(waited.sum()) + run.runs.joiner_waits_s) / between
 
 
 def pipeline_bubble(runs: dict[str, Floats], attributions: list[Attribution]) -> float | None:
@@ -170,25 +172,21 @@ def _slo(slo: SloSection, columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _utilisation(
-    run: ServingRun, columns: dict[str, Any], runs: dict[str, Floats], done: NDArray[np.bool_], duration: float
+    run: ServingRun, columns: dict[str, Any], attributions: list[Attribution], done: NDArray[np.bool_], duration: float
 ) -> dict[str, float | None]:
-    """MFU: arithmetic of the completed requests' tokens over peak; MBU: weights once a step and KV read, over
-    bandwidth.
+    """MFU: arithmetic of the completed requests' tokens over peak; MBU: bytes that all steps moved through the GPUs'
+    memory, over bandwidth.
     """
     deployment = run.deployment
     used = deployment.gpus_per_replica * len(run.replicas)
     peak = deployment.gpu.peak_flop_per_s[deployment.dtypes.activation] * used
-    tokens = (columns["prompt_tokens"] + columns["output_tokens"] - 1)[done].astype(float)
-    flop = float(np.sum(forward_flop(deployment.architecture, tokens, 0.0)))
-    steps = runs["iterations"]
-    decode_kv = steps * runs["context_tokens"] + 0.5 * steps * (steps - 1) * runs["decode_seqs"]
-    prefill_kv = steps * runs["chunk_context"] + 0.5 * steps * (steps - 1) * runs["prefill_tokens"]
-    kv_token_bytes = deployment.memory.block_bytes / deployment.limits.block_size * len(deployment.stages)
-    weights = weight_bytes(deployment.architecture, deployment.dtypes.weight, tp=1)
-    kv_bytes = (
-        float((decode_kv + prefill_kv).sum()) * kv_token_bytes * (used / len(run.replicas) / len(deployment.stages))
-    )
-    moved = float(steps.sum()) * weights + kv_bytes
+    prompt, output = (columns[name][done].astype(float) for name in ("prompt_tokens", "output_tokens"))
+    flop = float(np.sum(forward_flop(deployment.architecture, prompt + output - 1.0, 0.0)))
+    head = head_weights(deployment.architecture, shares_embedding=False)
+    head_elements = sum(weight.elements for weight in head if weight.multiplies)
+    flop += 2.0 * head_elements * float(np.sum(output - 1.0))  # forward_flop counts the head for one token a request
+    ranks = deployment.gpus_per_replica // len(deployment.stages)
+    moved = ranks * sum(float(a.read_bytes.sum()) for a in attributions)
     bandwidth = deployment.gpu.memory_bandwidth_bytes_per_s * used
     return {"mfu": _rate(flop / peak, duration), "mbu": _rate(moved / bandwidth, duration)}
 
@@ -232,6 +230,18 @@ def _notes(scenario: Scenario, run: ServingRun) -> list[str]:
     idle = deployment.gpus_total - deployment.gpus_per_replica * len(run.replicas)
     if idle:
         notes.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
+    memory, serving = deployment.memory, scenario.serving
+    if memory.overridden and memory.kv_blocks > memory.blocks_that_fit:
+        notes.append(
+            f"serving.num_gpu_blocks_override = {memory.kv_blocks} is more than the {memory.blocks_that_fit} KV blocks"
+            f" for which there is memory: the figures are those of GPUs that can use {memory.peak_bytes / GIB:.1f} GiB,"
+            f" these {memory.usable_bytes / GIB:.1f} GiB"
+        )
+    if spare := serving.max_num_seqs - serving.micro_batch_seqs * serving.pipeline_parallel_size:
+        notes.append(
+            f"serving.max_num_seqs = {serving.max_num_seqs} is no multiple of serving.pipeline_parallel_size ="
+            f" {serving.pipeline_parallel_size}: {spare} of the sequence slots stay empty"
+        )
     if log.rejected:
         notes.append(
             f"{len(log.rejected)} requests were rejected: longer than serving.max_model_len or than all KV blocks"

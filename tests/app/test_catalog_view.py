@@ -16,7 +16,7 @@ ENTRIES = {
     "traces": ("azure-conv-2023", "requests"),
     "policies": ("chunked_prefill", "watermark_fraction"),
     "generators": ("synthetic", "arrivals"),
-    "engines": ("vllm-0.6", "host_s_per_step"),
+    "engines": ("vllm-0.12", "host_s_per_step"),
     "studies": ("serving/sarathi-serve-capacity", "[[point]]"),
 }
 

@@ -10,7 +10,8 @@ import pytest
 
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
-from hardware_models.specs import NO_SOURCE, GpuSpec, Provenance, Spec
+from hardware_models.provenance import Source
+from hardware_models.specs import NO_SOURCE, GpuSpec, Spec
 
 ENTRIES = [(kind, name) for kind in catalog.MODELS for name in catalog.names(kind)]
 GPUS = catalog.names("gpu")
@@ -44,7 +45,7 @@ def test_every_number_has_a_source(kind: str, name: str) -> None:
 
 def test_source_of_prefers_the_entry_then_the_table_then_the_default() -> None:
     spec = catalog.gpu("h100-sxm")
-    quoted, assumed = (Provenance(grade=grade, text="t") for grade in ("quoted", "assumed"))
+    quoted, assumed = (Source(grade=grade, text="t") for grade in ("quoted", "assumed"))
     table = {"default": NO_SOURCE, "peak_flop_per_s": quoted, "peak_flop_per_s.fp8": assumed}
     spec = spec.model_copy(update={"source": table})
     assert spec.source_of("peak_flop_per_s.fp8") == assumed

@@ -15,18 +15,16 @@ GIB = 2**30
 
 # Dense flop a clock and SM (CU), from the architecture whitepapers: fp32 on vector units, fp16 on matrix units.
 FLOP_PER_CLOCK = {
-    "volta": (128, 1024),
-    "turing": (128, 1024),
-    "ampere-sxm": (128, 2048),
-    "ampere-pcie": (128, 2048),
-    "ampere-gddr": (256, 1024),
-    "ada": (256, 1024),
-    "hopper": (256, 4096),
-    "hopper-pcie": (256, 4096),
-    "blackwell": (256, 8192),
-    "blackwell-gddr": (256, 1024),
-    "cdna2": (128, 1024),
-    "cdna3": (256, 2048),
+    ("volta", "HBM"): (128, 1024),
+    ("turing", "GDDR"): (128, 1024),
+    ("ampere", "HBM"): (128, 2048),
+    ("ampere", "GDDR"): (256, 1024),
+    ("ada", "GDDR"): (256, 1024),
+    ("hopper", "HBM"): (256, 4096),
+    ("blackwell", "HBM"): (256, 8192),
+    ("blackwell", "GDDR"): (256, 1024),
+    ("cdna2", "HBM"): (128, 1024),
+    ("cdna3", "HBM"): (256, 2048),
 }
 HALF_RATE_WITH_FP32_ACCUMULATE = {"rtx-3090", "rtx-4090"}
 EXPORT_CUT = {"h20"}
@@ -52,7 +50,7 @@ MARKETING_GB = {
 @pytest.mark.parametrize("name", sorted(set(GPUS) - EXPORT_CUT))
 def test_peaks_are_dense_and_agree_with_units_and_clocks(name: str) -> None:
     spec = catalog.gpu(name)
-    vector, matrix = FLOP_PER_CLOCK[spec.efficiency_class]
+    vector, matrix = FLOP_PER_CLOCK[spec.architecture, "HBM" if spec.memory_type.startswith("HBM") else "GDDR"]
     if name in HALF_RATE_WITH_FP32_ACCUMULATE:
         matrix //= 2
     clock_hz = spec.matrix_clock_hz or spec.boost_clock_hz
@@ -100,13 +98,12 @@ def test_memory_is_the_drivers_figure_and_its_bandwidth_possible(name: str) -> N
 
 
 @pytest.mark.parametrize("name", GPUS)
-def test_gpus_links_and_efficiencies_resolve_and_idle_power_is_below_the_limit(name: str) -> None:
+def test_gpus_links_resolve_and_idle_power_is_below_the_limit(name: str) -> None:
     spec = catalog.gpu(name)
     assert catalog.link(spec.pcie).topology == "host"
     if spec.scale_up is not None:
         assert catalog.link(spec.scale_up).kind in {"nvlink", "xgmi"}
         assert catalog.link(spec.scale_up).bandwidth_bytes_per_s > catalog.link("pcie4-x16").bandwidth_bytes_per_s
-    assert (catalog.ROOT / "efficiencies" / f"{spec.efficiency_class}.toml").is_file()
     assert spec.idle_w is None or spec.idle_w < 0.25 * spec.tdp_w
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import simpy
 
-from policies.serving import SCHEDULERS, BatchScheduler
+from policies.serving import SCHEDULERS, UNLIMITED, BatchScheduler
 from sim.serving.engine import Limits
 from sim.serving.inbox import Inbox, RequestColumns
 from sim.serving.pipeline import PipelineReplica
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
-from sim.serving.step_cost import AttentionCost, StageCost
+from sim.serving.row_costs import FACTORS
+from sim.serving.step_cost import Parts, StageCost
 from workloads.request import RequestTable
 
 
@@ -30,16 +31,89 @@ class LinearRows:
         seconds[0] = np.asarray(self.linear_s)[rows]
         return seconds
 
+    def unsure(self, rows, samples):
+        return np.zeros((len(FACTORS), len(rows)))
+
+    def read_bytes(self, rows, samples):
+        return np.zeros(len(rows))
+
+
+@dataclass
+class LinearAttention:
+    """launch_s + max(compute, memory), each linear in pairs and keys; decoding, a key is a pair."""
+
+    windowed: bool
+    launch_s: float
+    pair_s: float
+    key_s: float
+    query_s: float
+    key_bytes: float = 100.0
+
+    def __post_init__(self):
+        steeper = self.pair_s - self.key_s
+        self.knots = [0.0, self.query_s / steeper] if steeper > 0 and self.query_s > 0 else [0.0]
+        self.rows = {}
+
+    def _bounds(self, queries, pairs, keys):
+        return self.pair_s * pairs, self.key_s * keys + self.query_s * queries
+
+    def _price(self, queries, pairs, keys, pair_growth, key_growth):
+        compute, memory = self._bounds(queries, pairs, keys)
+        slopes = self.pair_s * pair_growth, self.key_s * key_growth
+        first, other = (0, 1) if compute > memory else (1, 0)
+        closing = slopes[other] - slopes[first]
+        steps = int(abs(compute - memory) / closing) + 1 if closing > 0 else UNLIMITED
+        return self.launch_s + max(compute, memory), slopes[first], steps
+
+    def _parts(self, present, queries, pairs, keys):
+        compute, memory = self._bounds(queries, pairs, keys)
+        bound = compute > memory
+        return Parts(
+            np.where(present, self.launch_s, 0.0),
+            np.where(present, np.maximum(compute, memory), 0.0),
+            bound,
+            np.where(present & bound, self.pair_s, 0.0),
+            np.where(present & ~bound, self.key_s, 0.0),
+            np.full(len(present), 0.1),
+        )
+
+    def read_bytes(self, context):
+        return self.key_bytes * context
+
+
+class LinearDecode(LinearAttention):
+    """Memory-bound up to the mean context where arithmetic takes over, if it ever does."""
+
+    def tabulate(self, sequences):
+        ends = [sequences * knot for knot in self.knots[1:]] + [1e15]
+        row, start = [], 0.0
+        for i, end in enumerate(ends):
+            arithmetic = i == len(ends) - 1 and self.pair_s > self.key_s
+            value = self.launch_s + max(self._bounds(sequences, start, start))
+            row.append((start, end, value, self.pair_s if arithmetic else self.key_s))
+            start = end
+        self.rows[sequences] = row
+        return row
+
+    def parts(self, sequences, context):
+        return self._parts(sequences > 0, sequences, context, context)
+
+
+class LinearPrefill(LinearAttention):
+    def price(self, tokens, chunks, pairs, context, pair_growth, context_growth):
+        return self._price(tokens, pairs, context, pair_growth, context_growth)
+
+    def parts(self, tokens, chunks, pairs, context):
+        return self._parts(tokens > 0, tokens, pairs, context)
+
 
 def stage_cost(
     *, fixed_s: float = 8e-3, row_s: float = 5e-5, window: int = 0, kv_s: float = 7e-8, pair_s: float = 2e-9,
     host_s: float = 1e-3, floor_s: float = 0.0,
 ) -> StageCost:  # fmt: skip
-    decode = [AttentionCost(False, 1e-4, 1e-9, kv_s, 1e-8)]
-    prefill = [AttentionCost(False, 1e-4, pair_s, kv_s, 1e-8)]
-    if window:
-        decode.append(AttentionCost(True, 1e-4, 1e-9, kv_s, 1e-8))
-        prefill.append(AttentionCost(True, 1e-4, pair_s, kv_s, 1e-8))
+    kinds = [False, True] if window else [False]
+    decode = [LinearDecode(windowed, 1e-4, 1e-9, kv_s, 1e-8) for windowed in kinds]
+    prefill = [LinearPrefill(windowed, 1e-4, pair_s, kv_s, 1e-8) for windowed in kinds]
     return StageCost(LinearRows(fixed_s, row_s), decode, prefill, window, host_s, 1e-5, floor_s, floor_s)  # type: ignore[arg-type]
 
 

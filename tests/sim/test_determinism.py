@@ -15,6 +15,7 @@ from policies.serving import ROUTERS
 from sim.result import Result
 from sim.run import run
 from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
+from sim.serving.results import expand_steps
 
 ROOT = Path(__file__).parents[2]
 SCHEDULERS = [
@@ -163,6 +164,31 @@ def test_every_router_gives_the_times_of_single_steps(router, name, keys, stages
     assert np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1.0), initial=0.0) <= 1e-9
     assert fast.summary["steps"] == slow.summary["steps"]
     assert fast.summary["preemptions"] == slow.summary["preemptions"]
+    for key in ("duration_s", "decode_stall_fraction", "mfu", "mbu", "pipeline_bubble_fraction"):
+        if slow.summary[key] is not None:
+            assert fast.summary[key] == pytest.approx(slow.summary[key], rel=1e-9, abs=1e-9)
+    if slow.summary["completed"]:
+        assert fast.summary["bound_by"] == pytest.approx(slow.summary["bound_by"], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("scheduler", ["chunked_prefill", "prefill_first", "static"])
+@pytest.mark.parametrize("router", ["round_robin", "least_outstanding", "least_kv"])
+def test_arrivals_at_the_very_end_of_a_step_see_the_same_engines_in_single_steps(router, scheduler, stages):
+    chosen = scenario(scheduler=scheduler, router=router, stages=stages, blocks=2000)
+    rng = np.random.default_rng(5)
+    arrival_s = [0.0, 0.001, 0.4]
+    for _ in range(12):  # each run shows where its steps end, and the next request comes with one of the ends
+        count = len(arrival_s)
+        requests = table(arrival_s, 50 + 37 * np.arange(count) % 300, 20 + 53 * np.arange(count) % 200)
+        fast, slow = run(chosen, requests=requests), run(chosen, requests=requests, exact=True)
+        assert fast.request_columns["replica"].tolist() == slow.request_columns["replica"].tolist()
+        a, b = (np.array([result.request_columns[name] for name in TIMES]) for result in (fast, slow))
+        assert np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1.0)) <= 1e-9
+        assert np.nanmin(a) >= 0.0
+        steps = expand_steps(fast.steps)
+        ends_s = (steps["start_s"] + steps["duration_s"]).to_numpy()
+        arrival_s.append(rng.choice(ends_s[ends_s > arrival_s[-1] + 1e-6][:40]))
 
 
 @pytest.mark.parametrize("router", list(ROUTERS))

@@ -71,7 +71,7 @@ def test_what_does_not_apply_is_nan_in_frames_and_null_in_json(result: Result) -
     assert not rejected["slo_met"]
     assert pd.isna(single["tpot_s"])
     assert pd.isna(single["max_tbt_s"])
-    assert json.loads(result.summary_json())["energy_j"] is None
+    assert json.loads(result.summary_json())["pipeline_bubble_fraction"] is None
 
 
 def test_a_written_scenario_loads_to_the_same(result: Result, tmp_path: Path) -> None:

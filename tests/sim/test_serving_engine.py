@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from engines import serve, stage_cost, table
+from engines import LinearRows, serve, stage_cost, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.serving import SCHEDULERS as SCHEDULER_TYPES
 from policies.serving import blocks_for
+from sim.serving.step_cost import StageCost
 
 SCHEDULERS = [
     ("chunked_prefill", {}),
@@ -19,6 +21,11 @@ SCHEDULERS = [
     ("static", {"reservation": "oracle"}),
     ("sarathi", {"reservation": "oracle", "chunk_size": 128}),
 ]
+
+
+def flat_cost(step_s: float) -> StageCost:
+    """Every step takes as long."""
+    return StageCost(LinearRows(step_s, 0.0), [], [], 0, 0.0, 0.0, 0.0, 0.0)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -44,8 +51,40 @@ def test_runs_give_the_times_of_single_steps(name, keys, stages, requests, block
     a, b = fast.times(), slow.times()
     assert np.array_equal(np.isnan(a), np.isnan(b))
     assert np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1.0), initial=0.0) <= 1e-9
+    assert fast.engine.kv_queue_s == pytest.approx(slow.engine.kv_queue_s, rel=1e-9, abs=1e-9)
+    assert fast.runs.joiner_waits_s == pytest.approx(slow.runs.joiner_waits_s, rel=1e-9, abs=1e-9)
     assert list(fast.requests.preemptions) == list(slow.requests.preemptions)
     assert fast.columns["iterations"].sum() == slow.columns["iterations"].sum()
+
+
+@pytest.mark.parametrize("first_s", [0.1, 0.007, 1e-3 / 3])
+@pytest.mark.parametrize("offset_s", [0.0, 1 / 3, 4321.0])
+def test_an_arrival_at_the_end_of_a_step_joins_the_next_one(first_s, offset_s):
+    # one at a time: whoever arrives when the one before it ends has not waited
+    cost = flat_cost(first_s)
+    for steps in range(2, 60):
+        ends_s = [offset_s + first_s * steps, offset_s + sum([first_s] * steps)]
+        for arrival_s in (*ends_s, *np.nextafter(ends_s, 0.0), *np.nextafter(ends_s, np.inf)):
+            requests = table([offset_s, arrival_s], [1, 1], [100, 5])
+            for exact in (False, True):
+                served = serve(requests, cost=cost, max_num_seqs=4, max_num_batched_tokens=64, exact=exact)
+                queued_s, first_token_s = served.times()[:2, 1] - arrival_s
+                assert 0.0 <= queued_s < 1e-11 * arrival_s + 1e-12
+                assert first_token_s == pytest.approx(first_s, abs=1e-11 * arrival_s)
+
+
+def test_whether_a_newcomer_could_join_is_asked_of_the_queue_without_the_admitted():
+    admits = []
+
+    class Asked(SCHEDULER_TYPES["sarathi"]):
+        def newcomer_could_join(self, view, batch):
+            admits.append(batch.admit)
+            return super().newcomer_could_join(view, batch)
+
+    scheduler = Asked(max_num_seqs=4, reservation="oracle", chunk_size=64)
+    serve(table([0.0, 0.001, 0.002], [512, 400, 20], [20, 20, 20]), scheduler, cost=flat_cost(0.01))
+    assert admits
+    assert not any(admits)
 
 
 @pytest.mark.parametrize("stages", [1, 2])
@@ -59,6 +98,7 @@ def test_tokens_blocks_and_requests_are_conserved(name, keys, stages, requests, 
     assert served.engine.blocks.free == blocks
     assert served.engine.blocks.least_free >= 0
     assert served.engine.swap_blocks_free == 500
+    assert served.engine.queued_blocks == served.engine.outstanding == 0
     done = ~np.isnan(served.times()[2])
     prompts = requests.prompt_tokens[done].sum()
     answers = requests.output_tokens[done].sum()

@@ -17,20 +17,27 @@ class AttentionShape:
     layers: int
     window: int  # tokens; 0: sees everything
     heads: int
+    prefill_kv_heads: int
     prefill_qk_dim: int
     prefill_v_dim: int
     prefill_kv_width: int  # elements read a token and layer
+    decode_kv_heads: int
     decode_qk_dim: int
     decode_v_dim: int
     decode_kv_width: int
 
-    def prefill_op(self, *, pairs: Size, queries: Size, kv_tokens: Size, dtypes: Dtypes) -> AttentionPrefill:
+    def prefill_op(
+        self, *, pairs: Size, queries: Size, kv_tokens: Size, sequences: Size = 1.0, dtypes: Dtypes
+    ) -> AttentionPrefill:
         """Over prompts or chunks of them; sizes are sums over sequences (`pairs` by `visible_pairs`)."""
         return AttentionPrefill(
             pairs=pairs,
             queries=queries,
             kv_tokens=kv_tokens,
+            sequences=sequences,
+            window=self.window,
             heads=self.heads,
+            kv_heads=self.prefill_kv_heads,
             qk_dim=self.prefill_qk_dim,
             v_dim=self.prefill_v_dim,
             kv_width=self.prefill_kv_width,
@@ -38,15 +45,18 @@ class AttentionShape:
             kv_dtype=dtypes.kv_cache,
         )
 
-    def decode_op(self, *, sequences: Size, kv_tokens: Size, dtypes: Dtypes) -> AttentionDecode:
+    def decode_op(self, *, sequences: Size, kv_tokens: Size, dtypes: Dtypes, mixed: bool = False) -> AttentionDecode:
         """One new token a sequence; `kv_tokens` sums the keys each sees: its context with the new token, or its
-        window.
+        window. mixed: in a step with a prompt's chunk.
         """
         return AttentionDecode(
             pairs=kv_tokens,
             queries=sequences,
             kv_tokens=kv_tokens,
             heads=self.heads,
+            kv_heads=self.decode_kv_heads,
+            window=self.window,
+            mixed=mixed,
             qk_dim=self.decode_qk_dim,
             v_dim=self.decode_v_dim,
             kv_width=self.decode_kv_width,
@@ -75,21 +85,26 @@ def _attention_shape(spec: Attention, tp: int, count: int) -> AttentionShape:
             layers=count,
             window=spec.window,
             heads=heads,
+            prefill_kv_heads=heads,
             prefill_qk_dim=qk_dim,
             prefill_v_dim=spec.v_head_dim,
             prefill_kv_width=heads * (qk_dim + spec.v_head_dim),
+            decode_kv_heads=1,
             decode_qk_dim=latent,
             decode_v_dim=spec.kv_lora_rank,
             decode_kv_width=latent,
         )
-    width, dim = 2 * kv_heads_per_rank(spec, tp) * spec.head_dim, spec.head_dim
+    kv_heads, dim = kv_heads_per_rank(spec, tp), spec.head_dim
+    width = 2 * kv_heads * dim
     return AttentionShape(
         layers=count,
         window=spec.window,
         heads=heads,
+        prefill_kv_heads=kv_heads,
         prefill_qk_dim=dim,
         prefill_v_dim=dim,
         prefill_kv_width=width,
+        decode_kv_heads=kv_heads,
         decode_qk_dim=dim,
         decode_v_dim=dim,
         decode_kv_width=width,

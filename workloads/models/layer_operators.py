@@ -31,7 +31,7 @@ class LayerOperators:
     rotary: bool
 
     def attention(self, spec: Attention) -> list[Operator]:
-        """Projections, rotation and the write to the KV cache."""
+        """Projections and rotation; writing the KV cache is priced with attention, which it was timed with."""
         return self._latent(spec) if isinstance(spec, LatentAttentionSpec) else self._grouped_query(spec)
 
     def mlp(self, spec: Mlp) -> list[Operator]:
@@ -48,7 +48,7 @@ class LayerOperators:
             operators.append(self._elementwise("qk_norm", (heads + kv_heads) * spec.head_dim, flop_per_element=4))
         if self.rotary:
             operators.append(self._elementwise("rope", (heads + kv_heads) * spec.head_dim, flop_per_element=3))
-        return [*operators, self._kv_write(cached), self._gemm("o_proj", self.hidden, query)]
+        return [*operators, self._gemm("o_proj", self.hidden, query)]
 
     def _latent(self, spec: LatentAttentionSpec) -> list[Operator]:
         """Decoding form of latent attention: K's up-projection is absorbed into queries and V's into outputs, head by
@@ -74,7 +74,6 @@ class LayerOperators:
             self._elementwise("kv_norm", spec.kv_lora_rank, flop_per_element=4),
             self._batched("k_up_proj_absorbed", heads, n=spec.kv_lora_rank, k=nope),
             self._elementwise("rope", (heads + 1) * rope, flop_per_element=3),
-            self._kv_write(latent),
             self._batched("v_up_proj_absorbed", heads, n=spec.v_head_dim, k=spec.kv_lora_rank),
             self._gemm("o_proj", self.hidden, heads * spec.v_head_dim),
         ]
@@ -125,17 +124,8 @@ class LayerOperators:
         return Operator(name, op, 1)
 
     def _batched(self, name: str, heads: int, n: int, k: int) -> Operator:
-        """One (k, n) matrix a head, all in one kernel: experts of which every token visits all."""
-        op = GroupedGemm(
-            tokens=self.tokens,
-            n=n,
-            k=k,
-            experts=heads,
-            top_k=heads,
-            dtype=self.dtypes.activation,
-            weight_dtype=self.dtypes.weight,
-        )
-        return Operator(name, op, 1)
+        """One (k, n) matrix a head, all in one kernel: the arithmetic and weights of one product that much wider."""
+        return self._gemm(name, heads * n, k)
 
     def _elementwise(self, name: str, width: int, reads: float = 1, flop_per_element: float = 1) -> Operator:
         op = Elementwise(
@@ -146,7 +136,3 @@ class LayerOperators:
             flop_per_element=flop_per_element,
         )
         return Operator(name, op, 1)
-
-    def _kv_write(self, width: int) -> Operator:
-        op = Elementwise(elements=self.tokens * width, reads=1, writes=1, dtype=self.dtypes.kv_cache)
-        return Operator("kv_write", op, 1)

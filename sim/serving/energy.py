@@ -1,0 +1,172 @@
+"""Energy of a serving run: watts of every GPU of the cluster, by what it does, over the time of the run.
+
+Arithmetic is the model's own, counted for every row of every step: memory-bound kernels compute too, and a flop costs
+its energy whatever sets the pace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_models.power import Activity, power_model
+from hardware_models.specs import GpuSpec
+from sim.serving.attribution import HOST, Attribution
+from sim.serving.deployment import Deployment
+from workloads.models.architecture import ModelArchitecture
+from workloads.models.operators import LayerRange, attention_shapes, split_layers
+from workloads.models.weights import head_weights, layer_weights
+
+Floats = NDArray[np.float64]
+
+# Part of a step's overhead a sequence that is the GPU's: sampling, which sorts the logits of the vocabulary. Engines of
+# which a step takes more a sequence spend the rest on the processor. Assumed: 128,256 keys at 3 to 4 billion a second.
+SAMPLING_S_PER_SEQUENCE = 4.5e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one GPU of a pipeline stage did in each run of equal steps: (runs,) each."""
+
+    seconds: Floats  # elapsed
+    busy_s: Floats  # of these, with kernels running
+    flop: Floats
+    read_bytes: Floats  # weights and KV
+
+    def activity(self, gpu: GpuSpec, dtype: str) -> Activity:
+        """As rates; arithmetic in `dtype`."""
+        seconds = np.where(self.seconds > 0.0, self.seconds, 1.0)
+        return Activity(
+            self.busy_s / seconds,
+            self.flop / seconds / gpu.peak_flop_per_s[dtype],
+            self.read_bytes / seconds / gpu.memory_bandwidth_bytes_per_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyUse:
+    """Joules from the first arrival to the last token."""
+
+    replica_j: Floats  # of all GPUs of each replica: (replicas,)
+    unused_j: float  # of the GPUs that serve nothing
+    duration_s: float
+    gpus: int
+    gpus_used: int
+
+    @property
+    def energy_j(self) -> float:
+        """Of the whole cluster."""
+        return float(self.replica_j.sum()) + self.unused_j
+
+    @property
+    def mean_power_w_per_gpu(self) -> float:
+        """Over all GPUs of the cluster."""
+        return self.energy_j / (self.duration_s * self.gpus)
+
+    @property
+    def mean_power_w_per_gpu_used(self) -> float:
+        """Over the GPUs of the replicas."""
+        return float(self.replica_j.sum()) / (self.duration_s * self.gpus_used)
+
+
+def work(runs: dict[str, Floats], deployment: Deployment, attribution: Attribution, index: int) -> Work:
+    """What each GPU of pipeline stage `index` did in each run."""
+    stage = deployment.stages[index]
+    samples = runs["chunks"] + runs["decode_seqs"] + runs["padding_rows"]
+    seconds = attribution.busy_s
+    kernels = seconds - attribution.seconds[HOST]
+    sampling = min(stage.host_s_per_sequence, SAMPLING_S_PER_SEQUENCE) * samples * runs["iterations"]
+    flop = stage_flop(runs, deployment, index)
+    return Work(seconds, np.minimum(kernels + sampling, seconds), flop, attribution.read_bytes)
+
+
+def stage_flop(runs: dict[str, Floats], deployment: Deployment, index: int) -> Floats:
+    """Flop of each run on one GPU of pipeline stage `index`: (runs,)."""
+    architecture, stages = deployment.architecture, len(deployment.stages)
+    layers = split_layers(architecture.num_layers, stages)[index]
+    tp = deployment.gpus_per_replica // stages
+    a_row, a_sample = _flop_per_row(architecture, layers, tp)
+    steps = runs["iterations"]
+    sequences = runs["decode_seqs"] + runs["padding_rows"]
+    linear = a_row * (runs["prefill_tokens"] + sequences)
+    if layers.stop == layers.total:
+        linear = linear + a_sample * (runs["chunks"] + sequences)
+    return steps * linear + _attention_flop(runs, deployment, layers, tp)
+
+
+def _flop_per_row(architecture: ModelArchitecture, layers: LayerRange, tp: int) -> tuple[float, float]:
+    """Flop of one row in the layers' products on one rank, and of one sampled row in the output head."""
+    row = sum(
+        2.0
+        * layers.count(group)
+        * sum(w.active_elements for w in layer_weights(architecture, group, tp) if w.multiplies)
+        for group in architecture.groups
+    )
+    head = head_weights(architecture, tp, shares_embedding=False)
+    return row, 2.0 * sum(weight.elements for weight in head if weight.multiplies)
+
+
+def _attention_flop(runs: dict[str, Floats], deployment: Deployment, layers: LayerRange, tp: int) -> Floats:
+    """Scores and values of decodes and chunks, whose contexts grow from step to step within a run."""
+    steps = runs["iterations"]
+    later = 0.5 * steps * (steps - 1.0)
+    new = runs["prefill_tokens"]
+    flop = np.zeros(len(steps))
+    for shape in attention_shapes(deployment.architecture, tp, layers):
+        context, growth, pairs, pair_growth = runs["context_tokens"], runs["decode_seqs"], runs["pairs"], new * new
+        if shape.window:
+            context, growth, pairs = runs["window_context"], runs["window_growing"], runs["window_pairs"]
+            pair_growth = np.where(runs["chunk_context"] - new < shape.window - 1, pair_growth, 0.0)
+        decode = shape.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=deployment.dtypes)
+        prefill = shape.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=deployment.dtypes)
+        flop += shape.layers * decode.flop * (steps * context + growth * later)
+        flop += shape.layers * prefill.flop * (steps * pairs + pair_growth * later)
+    return flop
+
+
+def run_watts(runs: dict[str, Floats], deployment: Deployment, attribution: Attribution, index: int) -> Floats:
+    """Mean watts of one GPU of pipeline stage `index` in the time it spent on each run: (runs,)."""
+    done = work(runs, deployment, attribution, index)
+    model = power_model(deployment.gpu)
+    return model.watts(done.activity(deployment.gpu, deployment.dtypes.activation))
+
+
+def energy_use(
+    deployment: Deployment, runs: dict[str, Floats], attributions: list[Attribution], replicas: int, duration_s: float
+) -> EnergyUse:
+    """Energy of a run of `duration_s`. Between steps a replica's GPUs are awake; unused GPUs are idle."""
+    model = power_model(deployment.gpu)
+    ranks = deployment.gpus_per_replica // len(attributions)
+    replica = runs["replica"].astype(np.int64)
+    joules = np.zeros(replicas)
+    for index, attribution in enumerate(attributions):
+        elapsed = attribution.busy_s
+        active = np.bincount(replica, run_watts(runs, deployment, attribution, index) * elapsed, replicas)
+        waiting = duration_s - np.bincount(replica, elapsed, replicas)
+        joules += ranks * (active + model.awake_w * waiting)
+    used = replicas * deployment.gpus_per_replica
+    unused_j = model.idle_w * (deployment.gpus_total - used) * duration_s
+    return EnergyUse(joules, unused_j, duration_s, deployment.gpus_total, used)
+
+
+def energy_summary(
+    deployment: Deployment,
+    runs: dict[str, Floats],
+    attributions: list[Attribution],
+    replicas: int,
+    duration_s: float,
+    output_tokens: int,
+) -> dict[str, float | None]:
+    """Entries of a summary; None where nothing finished."""
+    if not duration_s > 0.0:
+        names = ("energy_j", "energy_j_per_output_token", "mean_power_w_per_gpu", "mean_power_w_per_gpu_used")
+        return dict.fromkeys(names)
+    use = energy_use(deployment, runs, attributions, replicas, duration_s)
+    return {
+        "energy_j": use.energy_j,
+        "energy_j_per_output_token": use.energy_j / output_tokens if output_tokens else None,
+        "mean_power_w_per_gpu": use.mean_power_w_per_gpu,
+        "mean_power_w_per_gpu_used": use.mean_power_w_per_gpu_used,
+    }
