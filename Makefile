@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fidelity clean
 
 demo: .venv/installed
 	$(BIN)/fleetcast run scenarios/chat-70b-prefill-first.toml --out runs/prefill-first
@@ -18,6 +18,9 @@ test: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/serving_speed.py
+
+fidelity: .venv/installed
+	$(BIN)/fleetcast calibrate report $(if $(DATA),--data $(DATA)) --markdown docs/fidelity.md --out runs/fidelity.html
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -11,25 +11,7 @@ from typing import Any
 
 import click
 
-from hardware_models.errors import FleetcastError
-
-INTERRUPTED = 130
-USER_ERROR = 2
-
-
-class FleetcastCommand(click.Command):
-    """Turns the user's mistakes into one sentence on standard error and exit code 2, an interrupt into 130."""
-
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(context)
-        except FleetcastError as error:
-            click.echo(f"fleetcast: {error}", err=True)
-            context.exit(USER_ERROR)
-        except KeyboardInterrupt:
-            click.echo("fleetcast: interrupted; nothing was written", err=True)
-            context.exit(INTERRUPTED)
+from app.commands import INTERRUPTED, NOTHING_WRITTEN, USER_ERROR, FleetcastCommand
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -129,6 +111,33 @@ def validate_command(studies: tuple[str, ...], only_list: bool, as_json: bool) -
     print_validation(studies, only_list, as_json)
 
 
+class CalibrateGroup(click.Group):
+    """Loads its commands when one of them is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names, in the order in which one uses them."""
+        self._load()
+        return list(self.commands)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """A command by name."""
+        self._load()
+        return super().get_command(context, name)
+
+    def _load(self) -> None:
+        if not self.commands:
+            from app import calibrate, fidelity, reference_server
+
+            calibrate.add_commands(self)
+            fidelity.add_commands(self)
+            reference_server.add_commands(self)
+
+
+@cli.group("calibrate", cls=CalibrateGroup)
+def calibrate_group() -> None:
+    """Measure machines, fit kernels to what was measured, and report how far predictions are off."""
+
+
 def main() -> None:
     """Entry point."""
     try:
@@ -140,7 +149,7 @@ def main() -> None:
         click.echo(f"{verb}: {message}; see {verb} --help", err=True)
         sys.exit(USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("fleetcast: interrupted; nothing was written", err=True)
+        click.echo(f"fleetcast: interrupted; {NOTHING_WRITTEN}", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader has had enough, as `| head -1` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""Whole servers that somebody measured, played again in the simulator."""

@@ -1,0 +1,1 @@
+"""From measurements to the fitted parameters of `hardware_models/calibrated/`."""

@@ -1,0 +1,1 @@
+"""How far calibrated kernels are off: on sizes kept out of their fits, on other benchmarks, on other devices."""

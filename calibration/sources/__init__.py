@@ -1,0 +1,1 @@
+"""Published operator measurements, read into the same tables as our own."""
