@@ -53,12 +53,12 @@ def serve(model: str, requests: RequestTable, options: ServerOptions, progress: 
 
     Raises FleetcastError for what cannot run here, DoesNotFitError where memory is short.
     """
+    architecture = load_model(model)
+    shape = model_shape(architecture)
     torch = load_torch()
     if torch is None:
         raise FleetcastError("the reference server needs PyTorch; install the gpu extra: pip install 'fleetcast[gpu]'")
     options = options.resolved(choose_device(options.device))
-    architecture = load_model(model)
-    shape = model_shape(architecture)
     weights_bytes = check_weights_fit(torch, architecture, options)
     longest = _longest(requests, options)
     scheduler = _scheduler(options)
