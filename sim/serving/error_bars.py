@@ -44,11 +44,13 @@ def intervals(
     runs: dict[str, Floats],
     attributions: list[Attribution],
     watts_sigma: float = 0.0,
+    watts_limit: float = np.inf,
 ) -> dict[str, Any]:
     """Figure -> [low, high], or -> point -> [low, high] for distributions; empty where nothing was completed.
 
     summary: the figures; columns: of requests; runs: of the engines, with their attributions, one a stage.
-    watts_sigma: standard deviation of the logarithm of the GPUs' watts, which err apart from their times.
+    watts_sigma: standard deviation of the logarithm of the GPUs' watts, which err apart from their times; watts_limit:
+    what no GPU can draw more than.
     """
     done = np.flatnonzero(np.isfinite(columns["e2e_s"]))
     if not len(done) or not len(runs["iterations"]):
@@ -69,11 +71,25 @@ def intervals(
                  "usd_per_million_output_tokens"):  # fmt: skip
         if summary.get(name) is not None:
             result[name] = _around(summary[name], spread)
+    result |= _of_energy(summary, spread, watts_sigma, watts_limit)
+    return result
+
+
+def _of_energy(
+    summary: dict[str, Any], spread: float, watts_sigma: float, watts_limit: float
+) -> dict[str, list[float]]:
+    """Watts err by their own spread up to the power limit, joules by that of the duration as well."""
     energy = float(np.hypot(spread, watts_sigma))
-    for name, sigma in (("energy_j", energy), ("energy_j_per_output_token", energy),
-                        ("mean_power_w_per_gpu", watts_sigma), ("mean_power_w_per_gpu_used", watts_sigma)):  # fmt: skip
+    result = {}
+    for name, sigma, watts in (
+        ("mean_power_w_per_gpu", watts_sigma, "mean_power_w_per_gpu"),
+        ("mean_power_w_per_gpu_used", watts_sigma, "mean_power_w_per_gpu_used"),
+        ("energy_j", energy, "mean_power_w_per_gpu"),
+        ("energy_j_per_output_token", energy, "mean_power_w_per_gpu"),
+    ):
         if summary.get(name) is not None:
-            result[name] = _around(summary[name], sigma)
+            low, high = _around(summary[name], sigma)
+            result[name] = [low, max(summary[name], min(high, summary[name] * watts_limit / summary[watts]))]
     return result
 
 

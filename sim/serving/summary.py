@@ -75,7 +75,8 @@ def summarise(
     summary |= _cost(run, duration, output)
     summary |= energy_summary(deployment, runs, attributions, len(run.replicas), duration, output)
     summary["bottleneck"] = bottleneck_sentence(summary)
-    summary["interval_90"] = intervals(summary, columns, runs, attributions, power_model(deployment.gpu).sigma)
+    watts = power_model(deployment.gpu)
+    summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, deployment.gpu.tdp_w)
     summary["grades"] = deployment.grades | {"power": power_model(deployment.gpu).grade}
     summary["grade"] = worst_grade(summary["grades"].values())
     summary["notes"] = _notes(scenario, run)
@@ -91,7 +92,7 @@ def bound_by(run: ServingRun, attributions: list[Attribution], duration: float) 
         return {f"{name}_fraction": None for name in (*BOUNDS, "idle", "kv_queue")}
     seconds = sum(a.seconds.sum(axis=1) for a in attributions)
     shares = {f"{name}_fraction": float(s / elapsed) for name, s in zip(BOUNDS, np.asarray(seconds), strict=True)}
-    shares["idle_fraction"] = 1.0 - sum(shares.values())
+    shares["idle_fraction"] = max(0.0, 1.0 - sum(shares.values()))  # less is rounding
     shares["kv_queue_fraction"] = sum(replica.kv_queue_s for replica in run.replicas) / (duration * len(run.replicas))
     return dict(shares)
 

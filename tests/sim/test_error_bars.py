@@ -105,3 +105,15 @@ def test_nothing_completed_has_no_intervals():
     columns, runs, attribution = served(2.0, 1.0)
     columns["e2e_s"] = np.full(len(columns["e2e_s"]), np.nan)
     assert intervals({}, columns, runs, [attribution]) == {}
+
+
+def test_watts_are_never_foretold_above_the_power_limit():
+    columns, runs, attribution = served(2.0, 1.0)
+    summary, _ = bars_of(2.0, {"gemm": 0.1})
+    summary |= {"mean_power_w_per_gpu": 600.0, "energy_j": 60_000.0, "energy_j_per_output_token": 3.0}
+    bars = intervals(summary, columns, runs, [attribution], watts_sigma=0.3, watts_limit=700.0)
+    low, high = bars["mean_power_w_per_gpu"]
+    assert high == pytest.approx(700.0)
+    assert low == pytest.approx(600.0 * np.exp(-0.3 * NORMAL_90))
+    assert bars["energy_j"][1] == pytest.approx(70_000.0)
+    assert bars["energy_j_per_output_token"][1] == pytest.approx(3.5)
