@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware_models.calibrated_kernel import CalibratedKernel, alike, calibrated_kernel
 from hardware_models.errors import FleetcastError
@@ -23,6 +24,7 @@ from hardware_models.ops import (
     Embedding,
     Gemm,
     GroupedGemm,
+    Size,
 )
 from hardware_models.price import Floats, Price
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from hardware_models.specs import GpuSpec
 
 __all__ = ["Device", "Price"]
+
+OUTSIDE = 2.0  # times the spread, for sizes beyond those measured; assumed
 
 OPERATORS: dict[type, str] = {
     Gemm: "gemm",
@@ -122,8 +126,18 @@ class Device:
         )
 
     def sigma(self, op: DeviceOp, price: Price) -> Floats:
-        """Standard deviation of log(measured / predicted) of a price of `op`."""
-        return self.kernel(op).sigma(price)
+        """Standard deviation of log(measured / predicted) of a price of `op`, wider for sizes nobody measured."""
+        spread = self.kernel(op).sigma(price)
+        return np.asarray(np.where(self.outside(op), OUTSIDE * spread, spread))
+
+    def outside(self, op: DeviceOp) -> NDArray[np.bool_]:
+        """Where a size of `op` lies outside those its kernel's calibration was measured on."""
+        valid, found = self.kernel(op).valid, np.zeros((), dtype=bool)
+        for name, size in _sizes(op).items():
+            if name in valid:
+                low, high = valid[name]
+                found = found | (np.asarray(size, float) < low) | (np.asarray(size, float) > high)
+        return found
 
     def floor_s(self, op: DeviceOp) -> Floats:
         """The time no kernel can beat: peak arithmetic, or what must come from memory at peak bandwidth.
@@ -135,3 +149,16 @@ class Device:
         return np.maximum(
             np.asarray(op.flop, float) / peak, np.asarray(moved, float) / self.spec.memory_bandwidth_bytes_per_s
         )
+
+
+def _sizes(op: DeviceOp) -> dict[str, Size]:
+    """The sizes of an operator under the names that fits know them by."""
+    if isinstance(op, Gemm):
+        return {"m": op.m, "n": op.n, "k": op.k}
+    if isinstance(op, GroupedGemm):
+        return {"tokens": op.tokens, "experts": op.experts}
+    if isinstance(op, AttentionDecode):
+        return {"batch": op.queries, "context_tokens": op.kv_tokens / np.asarray(op.queries, float), "heads": op.heads}
+    if isinstance(op, AttentionPrefill):
+        return {"batch": op.sequences, "new_tokens": op.queries / np.asarray(op.sequences, float), "heads": op.heads}
+    return {}

@@ -54,6 +54,7 @@ class Deployment:
     gpus_per_replica: int
     gpus_total: int
     grades: dict[str, str]  # what the times rest on -> measured, quoted or assumed
+    extrapolated: tuple[str, ...] = ()  # operators larger or smaller than any their kernels were measured on
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -100,7 +101,17 @@ def deploy(scenario: Scenario) -> Deployment:
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
         limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, grades,
+        _extrapolated(architecture, device, dtypes, tp),
     )  # fmt: skip
+
+
+def _extrapolated(architecture: ModelArchitecture, device: Device, dtypes: Dtypes, tp: int) -> tuple[str, ...]:
+    """Names of operators whose weights are of a size that their kernel's calibration did not see."""
+    everything, rows = LayerRange(0, architecture.num_layers, architecture.num_layers), 64.0
+    operators = token_operators(architecture, rows, tp, everything, dtypes)
+    operators += head_operators(architecture, rows, tp, dtypes)
+    names = (o.name for o in operators if not isinstance(o.op, Collective) and bool(np.any(device.outside(o.op))))
+    return tuple(dict.fromkeys(names))
 
 
 def worst_grade(grades: Iterable[str]) -> str:

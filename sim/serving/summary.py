@@ -228,6 +228,11 @@ def _notes(scenario: Scenario, run: ServingRun) -> list[str]:
     """What a reader must know to trust the figures."""
     deployment, log = run.deployment, run.requests
     notes = list(log.requests.notes)
+    if deployment.extrapolated:
+        notes.append(
+            f"{', '.join(deployment.extrapolated)}: of a size that no calibration of {deployment.gpu.name} saw; their"
+            " error bars are doubled"
+        )
     idle = deployment.gpus_total - deployment.gpus_per_replica * len(run.replicas)
     if idle:
         notes.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")

@@ -206,3 +206,13 @@ def test_latent_attention_of_many_heads_is_bound_by_arithmetic_and_grouped_queri
     assert not grouped.latent
     assert latent.flop == 2 * 1e6 * 128 * (576 + 512)
     assert latent.moved_bytes == 1e6 * 576 * 2 + 64 * 128 * (576 + 512) * 2
+
+
+def test_sizes_nobody_measured_have_error_bars_twice_as_wide():
+    device = Device(catalog.gpu("h100-sxm"))
+    inside, beyond = gemm(512, 8192, 8192), gemm(512, 1_000_000, 8192)
+    assert not device.outside(inside)
+    assert device.outside(beyond)
+    for op, times in ((inside, 1.0), (beyond, 2.0)):
+        price = device.price(op)
+        assert float(device.sigma(op, price)) == pytest.approx(times * float(device.kernel(op).sigma(price)))
