@@ -42,17 +42,20 @@ def _line(row: Row) -> str:
     published = f"{row.published_low:.4g}"
     if row.published_high > row.published_low:
         published += f" to {row.published_high:.4g}"
-    return f"{line} {published:>14} {row.error_fraction:>+8.0%}"
+    return f"{line} {published:>14} {row.error_fraction:>+8.0%}{' (in the fit)' if row.in_sample else ''}"
 
 
 def _print_totals(rows: list[Row]) -> None:
-    known = [row for row in rows if not math.isnan(row.published_low)]
+    published = [row for row in rows if not math.isnan(row.published_low)]
+    known = [row for row in published if not row.in_sample]
     if known:
         errors = sorted(abs(row.error_fraction) for row in known)
         click.echo(
             f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%},"
             f" largest {errors[-1]:.0%}"
         )
+    if len(known) < len(published):
+        click.echo(f"{len(published) - len(known)} more, which an engine's profile was fitted on, are not counted")
     ranges = [row for row in known if row.published_high > row.published_low or row.high > row.low]
     if ranges:
         meeting = sum(row.bands_meet for row in ranges)

@@ -28,7 +28,8 @@ class Framework(Frozen):
     kernels_per_layer: int = Field(ge=0)
     launch_s: float = Field(ge=0)
     decode_graphs: bool
-    host_sigma: float = Field(default=0.5, ge=0)  # standard deviation of the logarithm of all host times above
+    # standard deviation of the logarithm of all host times above; assumed where a profile gives none
+    host_sigma: float = Field(default=0.5, ge=0)
     context_bytes: int = Field(ge=0)  # CUDA context, libraries and communication buffers, a GPU
     graph_bytes: int = Field(ge=0)  # captured graphs, a GPU
     source: dict[str, Source]

@@ -54,6 +54,7 @@ class Point(Section):
     published: float | list[float] | None = None  # a figure, a [low, high] range, or nothing (a baseline)
     unit: str = ""
     source: str = ""
+    in_sample: bool = False  # the engine's profile was fitted on this figure: it shows the fit, and judges nothing
 
 
 class Study(Section):
@@ -81,6 +82,7 @@ class Row:
     published_low: float  # NaN where nothing was published; equal to published_high for a single figure
     published_high: float
     source: str
+    in_sample: bool
 
     @property
     def error_fraction(self) -> float:
@@ -170,6 +172,7 @@ def run_study(name: str) -> Iterator[Row]:
             max(values),
             *_published(point),
             point.source,
+            point.in_sample,
         )
 
 

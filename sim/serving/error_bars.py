@@ -67,11 +67,34 @@ def intervals(
     duration = summary["duration_s"]
     spread = float(np.sqrt((found.last_finish**2).sum())) / duration if duration else 0.0
     for name in ("duration_s", "request_throughput", "output_throughput", "total_token_throughput",
-                 "output_tokens_per_s_per_gpu", "request_goodput_per_s", "cost_usd",
-                 "usd_per_million_output_tokens"):  # fmt: skip
+                 "output_tokens_per_s_per_gpu", "cost_usd", "usd_per_million_output_tokens"):  # fmt: skip
         if summary.get(name) is not None:
             result[name] = _around(summary[name], spread)
+    result |= _of_goodput(summary, columns, result)
     result |= _of_energy(summary, spread, watts_sigma, watts_limit)
+    return result
+
+
+def _of_goodput(summary: dict[str, Any], columns: dict[str, Any], bars: dict[str, Any]) -> dict[str, list[float]]:
+    """What is left of goodput where all latencies are as long, or as short, as their intervals at the SLO's percentile
+    say.
+    """
+    slo, duration = summary["slo"], summary["duration_s"]
+    point = f"p{slo['percentile']:g}"
+    met = []
+    for sign in (1.0, -1.0):
+        good = np.isfinite(columns["e2e_s"])
+        for key, verdict in slo.items():
+            if isinstance(verdict, dict):
+                name = "max_tbt_s" if key == "tbt_s" else key
+                spread = _ratio(bars[name].get(point, bars[name].get("p99")))
+                longer = columns[name] * np.exp(sign * NORMAL_90 * spread)
+                good &= (longer <= verdict["limit"]) | np.isnan(longer)
+        met.append(int(good.sum()))
+    result = {"goodput_fraction": [count / len(columns["e2e_s"]) for count in met]}
+    if duration:
+        low, high = bars["duration_s"]
+        result["request_goodput_per_s"] = [met[0] / high, met[1] / low]
     return result
 
 

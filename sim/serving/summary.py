@@ -77,7 +77,7 @@ def summarise(
     summary["bottleneck"] = bottleneck_sentence(summary)
     watts = power_model(deployment.gpu)
     summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, deployment.gpu.tdp_w)
-    summary["grades"] = deployment.grades | {"power": power_model(deployment.gpu).grade}
+    summary["grades"] = deployment.grades | {"power": watts.grade}
     summary["grade"] = worst_grade(summary["grades"].values())
     summary["notes"] = _notes(scenario, run)
     return summary
@@ -92,7 +92,8 @@ def bound_by(run: ServingRun, attributions: list[Attribution], duration: float) 
         return {f"{name}_fraction": None for name in (*BOUNDS, "idle", "kv_queue")}
     seconds = sum(a.seconds.sum(axis=1) for a in attributions)
     shares = {f"{name}_fraction": float(s / elapsed) for name, s in zip(BOUNDS, np.asarray(seconds), strict=True)}
-    shares["idle_fraction"] = max(0.0, 1.0 - sum(shares.values()))  # less is rounding
+    idle = 1.0 - sum(shares.values())
+    shares["idle_fraction"] = 0.0 if abs(idle) < 1e-9 else idle  # less is rounding
     shares["kv_queue_fraction"] = sum(replica.kv_queue_s for replica in run.replicas) / (duration * len(run.replicas))
     return dict(shares)
 
@@ -175,8 +176,8 @@ def _slo(slo: SloSection, columns: dict[str, Any]) -> dict[str, Any]:
 def _utilisation(
     run: ServingRun, columns: dict[str, Any], attributions: list[Attribution], done: NDArray[np.bool_], duration: float
 ) -> dict[str, float | None]:
-    """MFU: arithmetic of the completed requests' tokens over peak; MBU: bytes that all steps moved through the GPUs'
-    memory, over bandwidth.
+    """MFU: arithmetic of the completed requests' tokens over peak; MBU: bytes of weights and KV that all steps
+    read from the GPUs' memory, over bandwidth.
     """
     deployment = run.deployment
     used = deployment.gpus_per_replica * len(run.replicas)

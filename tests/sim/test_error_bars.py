@@ -60,7 +60,7 @@ def test_sensitivities_match_an_engine_that_is_slower(rate, tolerance, latency):
         assert np.log(bars[name][1] / figures[name]) / NORMAL_90 == pytest.approx(measured, rel=tolerance)
 
 
-def bars_of(rate: float, sigmas: dict[str, float]):
+def bars_of(rate: float, sigmas: dict[str, float], slo_percent: float = 50.0):
     """Intervals of a run whose factors have these standard deviations, each owning a share of every second."""
     columns, runs, attribution = served(rate, 1.0)
     unsure = np.zeros((len(FACTORS), len(attribution.busy_s)))
@@ -72,6 +72,10 @@ def bars_of(rate: float, sigmas: dict[str, float]):
     summary = {name: _distribution(columns[name]) for name in names}
     summary["ntpot_s"] = _distribution(columns["e2e_s"] / columns["output_tokens"])
     summary |= {"tbt_s": _weighted_distribution(gaps, weights), "duration_s": 100.0, "output_throughput": 5.0}
+    limit = {"limit": float(np.percentile(columns["ttft_s"], slo_percent)), "reached": 0.0, "met": True}
+    summary["slo"] = {"percentile": 99.0, "met": True, "ttft_s": limit}
+    met = columns["ttft_s"] <= limit["limit"]
+    summary |= {"request_goodput_per_s": met.sum() / 100.0, "goodput_fraction": met.mean()}
     return summary, intervals(summary, columns, runs, [attribution])
 
 
@@ -117,3 +121,13 @@ def test_watts_are_never_foretold_above_the_power_limit():
     assert low == pytest.approx(600.0 * np.exp(-0.3 * NORMAL_90))
     assert bars["energy_j"][1] == pytest.approx(70_000.0)
     assert bars["energy_j_per_output_token"][1] == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("percent", [5.0, 50.0, 95.0])
+def test_goodput_moves_as_its_limit_is_nearer_to_the_latencies(percent):
+    summary, bars = bars_of(2.0, {"gemm": 0.2}, slo_percent=percent)
+    low, high = bars["goodput_fraction"]
+    assert low < summary["goodput_fraction"] < high
+    assert low >= 0.0
+    assert high <= 1.0
+    assert bars["request_goodput_per_s"][0] < summary["request_goodput_per_s"] < bars["request_goodput_per_s"][1]
