@@ -30,8 +30,9 @@ TILES = np.array(
     dtype=float,
 )  # fmt: skip
 SPLITS = np.array([1, 2, 3, 4, 6, 8, 16], dtype=float)
-# 8-bit products of vLLM run CUTLASS kernels picked by rows alone, without splitting k: (rows up to, tile). As vLLM 0.10's
-# dispatch (csrc/quantization/w8a8/cutlass) is remembered, not looked up; the published timings jump at these rows.
+# 8-bit products of vLLM run CUTLASS kernels picked by rows alone, without splitting k: (rows up to, tile). As the
+# dispatch of vLLM 0.10 (csrc/quantization/w8a8/cutlass) is remembered, not looked up; published timings jump at these
+# rows.
 TILES_BY_ROWS = {
     "hopper": [(64, (64, 64)), (128, (64, 128)), (np.inf, (128, 128))],
     "ada": [(16, (16, 64)), (32, (32, 64)), (64, (64, 64)), (128, (64, 128)), (np.inf, (128, 128))],
