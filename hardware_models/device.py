@@ -73,7 +73,7 @@ class Device:
         """Fitted parameters, and what the code that runs on this architecture is known to do."""
         decoding = isinstance(op, AttentionDecode)
         keys = attention_keys(
-            alike(op.dtype), alike(op.kv_dtype), qk_dim=op.qk_dim, window=op.window, latent=decoding and op.latent,
+            alike(op.dtype), alike(op.kv_dtype), qk_dim=int(op.qk_dim), window=op.window, latent=decoding and op.latent,
             mixed=isinstance(op, AttentionDecode) and op.mixed,
         )  # fmt: skip
         found = calibrated_kernel(self.spec, OPERATORS[type(op)], tuple(keys))
@@ -91,39 +91,14 @@ class Device:
             return price_elementwise(op, p, self.spec, clock)
         self.peak_flop_per_s(op.dtype)  # refuses a format without arithmetic
         if isinstance(op, AttentionDecode):
-            price = price_decode(
-                sequences=op.queries,
-                kv_tokens=op.kv_tokens,
-                heads=op.heads,
-                kv_heads=op.kv_heads,
-                qk_dim=op.qk_dim,
-                v_dim=op.v_dim,
-                kv_width=op.kv_width,
-                dtype=op.dtype,
-                kv_dtype=op.kv_dtype,
-                parameters=p,
-                spec=self.spec,
-            )
+            price = price_decode(op, p, self.spec)
         else:
             price = self.prefill_lines(op).price(np.asarray(op.pairs, float), np.asarray(op.kv_tokens, float))
         return Price(price.launch_s, price.compute_s / clock, price.memory_s)
 
     def prefill_lines(self, op: AttentionPrefill) -> PrefillLines:
         """What prompt attention of these queries and sequences costs, as lines in pairs and keys."""
-        return prefill_lines(
-            queries=op.queries,
-            sequences=op.sequences,
-            heads=op.heads,
-            kv_heads=op.kv_heads,
-            qk_dim=op.qk_dim,
-            v_dim=op.v_dim,
-            kv_width=op.kv_width,
-            dtype=op.dtype,
-            kv_dtype=op.kv_dtype,
-            parameters=self.kernel(op).parameters,
-            spec=self.spec,
-            window=op.window,
-        )
+        return prefill_lines(op, self.kernel(op).parameters, self.spec)
 
     def sigma(self, op: DeviceOp, price: Price) -> Floats:
         """Standard deviation of log(measured / predicted) of a price of `op`, wider for sizes nobody measured."""

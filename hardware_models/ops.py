@@ -99,11 +99,11 @@ class Attention:
     pairs: Size  # sum over sequences of visible (query, key) pairs, per head
     queries: Size  # query tokens over all sequences
     kv_tokens: Size  # cached tokens read, over all sequences
-    heads: int
-    kv_heads: int
-    qk_dim: int
-    v_dim: int
-    kv_width: int
+    heads: Size
+    kv_heads: Size
+    qk_dim: Size
+    v_dim: Size
+    kv_width: Size
     dtype: str
     kv_dtype: str
     window: int = 0  # keys a query sees at most; 0: all before it
@@ -111,7 +111,7 @@ class Attention:
     @property
     def latent(self) -> bool:
         """All heads read one compressed vector a token."""
-        return self.kv_heads == 1 and self.kv_width == self.qk_dim
+        return bool(np.all(self.kv_heads == 1) and np.all(self.kv_width == self.qk_dim))
 
     @property
     def flop(self) -> Size:

@@ -18,6 +18,7 @@ from hardware_models.calibrated_kernel import alike
 from hardware_models.fits import FitFile
 from hardware_models.kernels import attention_decode, attention_prefill
 from hardware_models.kernels.attention_keys import decode_kernel, prefill_kernel
+from hardware_models.ops import AttentionDecode, AttentionPrefill
 from hardware_models.price import Price
 from hardware_models.provenance import Source
 from hardware_models.specs import GpuSpec
@@ -125,21 +126,22 @@ def price_prefill_timings(
         chosen = np.flatnonzero(points.sizes["window"] == window)
         part = {name: values[chosen] for name, values in points.sizes.items()}
         pairs, kv_tokens = visible(part["new_tokens"], part["past_tokens"], float(window))
-        prices.append(
-            attention_prefill.price_prefill(
-                pairs=part["batch"] * pairs,
-                queries=part["batch"] * part["new_tokens"],
-                kv_tokens=part["batch"] * kv_tokens,
-                sequences=part["batch"],
-                **{name: part[name] for name in SHAPE if name != "window"},
-                dtype=dtype,
-                kv_dtype=kv_dtype,
-                parameters=parameters,
-                spec=spec,
-                window=int(window),
-                cache_resident=bool(part["cache_resident"].any()),
-            )
+        op = AttentionPrefill(
+            pairs=part["batch"] * pairs,
+            queries=part["batch"] * part["new_tokens"],
+            kv_tokens=part["batch"] * kv_tokens,
+            sequences=part["batch"],
+            heads=part["heads"],
+            kv_heads=part["kv_heads"],
+            qk_dim=part["qk_dim"],
+            v_dim=part["v_dim"],
+            kv_width=part["kv_width"],
+            dtype=dtype,
+            kv_dtype=kv_dtype,
+            window=int(window),
         )
+        lines = attention_prefill.prefill_lines(op, parameters, spec, bool(part["cache_resident"].any()))
+        prices.append(lines.price(part["batch"] * pairs, part["batch"] * kv_tokens))
         order.append(chosen)
     return _reordered(prices, np.concatenate(order))
 
@@ -159,16 +161,19 @@ def price_decode_timings(
     """Predicted prices of measured points, under the conditions they were measured in."""
     s = points.sizes
     seen = np.where(s["window"] > 0, np.minimum(s["context_tokens"], s["window"]), s["context_tokens"])
-    return attention_decode.price_decode(
-        sequences=s["batch"],
+    op = AttentionDecode(
+        pairs=s["batch"] * seen,
+        queries=s["batch"],
         kv_tokens=s["batch"] * seen,
-        **{name: s[name] for name in SHAPE if name != "window"},
+        heads=s["heads"],
+        kv_heads=s["kv_heads"],
+        qk_dim=s["qk_dim"],
+        v_dim=s["v_dim"],
+        kv_width=s["kv_width"],
         dtype=dtype,
         kv_dtype=kv_dtype,
-        parameters=parameters,
-        spec=spec,
-        cache_resident=bool(s["cache_resident"].any()),
     )
+    return attention_decode.price_decode(op, parameters, spec, bool(s["cache_resident"].any()))
 
 
 def _reordered(prices: list[Price], order: NDArray[np.int64]) -> Price:

@@ -18,7 +18,7 @@ from hardware_models.dtypes import bytes_per_element
 from hardware_models.price import Price
 
 if TYPE_CHECKING:
-    from hardware_models.ops import Size
+    from hardware_models.ops import AttentionDecode, Size
     from hardware_models.specs import GpuSpec
 
 Floats = NDArray[np.float64]
@@ -57,49 +57,39 @@ UNPACKED = {"packed_heads": 1.0, "max_splits": 1.0}  # FlashAttention-2 beside a
 
 
 def price_decode(
-    *,
-    sequences: Size,
-    kv_tokens: Size,
-    heads: Size,
-    kv_heads: Size,
-    qk_dim: Size,
-    v_dim: Size,
-    kv_width: Size,
-    dtype: str,
-    kv_dtype: str,
-    parameters: Mapping[str, float],
-    spec: GpuSpec,
-    cache_resident: bool = False,
+    op: AttentionDecode, parameters: Mapping[str, float], spec: GpuSpec, cache_resident: bool = False
 ) -> Price:
-    """Price one layer's decode attention; sizes broadcast, and are those of one device.
+    """Price one layer's decode attention; the op's sizes broadcast, and are those of one device.
 
-    sequences: one query each; kv_tokens: keys they see in all (a window caps it), as if all saw equally many.
-    kv_width: cached elements a token over all KV heads. parameters: those of `PRIOR`, packed_heads (query heads of a
-    KV head in one block, at most), max_splits (parts of a context, at most).
+    op: one query a sequence; kv_tokens are the keys they see in all (a window caps it), as if all saw equally many.
+    parameters: those of `PRIOR`, packed_heads (query heads of a KV head in one block, at most), max_splits (parts of a
+    context, at most).
     cache_resident: whether the last-level cache may still hold these keys, as when a benchmark repeats one kernel; in
     a model, other layers have replaced them, and no price is below the data sheet's roofline.
     Nondecreasing in kv_tokens for fixed sequences. Raises KeyError for a parameter that is missing.
     """
     p, bandwidth = parameters, spec.memory_bandwidth_bytes_per_s
-    sequences, kv_tokens = np.asarray(sequences, float), np.asarray(kv_tokens, float)
-    group = np.asarray(heads / np.asarray(kv_heads, float))
+    sequences, kv_tokens, heads, kv_heads, qk_dim, width = (
+        np.asarray(x, float) for x in (op.queries, op.kv_tokens, op.heads, op.kv_heads, op.qk_dim, op.qk_dim + op.v_dim)
+    )
+    group = heads / kv_heads
     packed = np.minimum(group, p["packed_heads"])
     copies = np.ceil(group / packed)  # blocks that read the same keys
     sms, units = float(spec.sm_count), sequences * copies * kv_heads
     splits = _splits(units, kv_tokens / sequences / key_tile(qk_dim), sms, p["max_splits"])
     waves = units * splits / sms
-    launch = _launch(p, splits, regroups=(packed > 1) & (np.asarray(kv_heads) > 1) & (sequences > 1))
-    kv_bytes = kv_tokens * kv_width * bytes_per_element(kv_dtype)
-    query_bytes = sequences * heads * (qk_dim + v_dim) * bytes_per_element(dtype)
+    launch = _launch(p, splits, regroups=(packed > 1) & (kv_heads > 1) & (sequences > 1))
+    kv_bytes = np.asarray(op.stored_bytes, float)
+    query_bytes = sequences * heads * width * bytes_per_element(op.dtype)
     kept_bytes = spec.l2_bytes * p["cache_fraction"]
     missed = _missed(kv_bytes + query_bytes, kept_bytes, p["cache_gain"]) if cache_resident else np.ones(())
     again = _read_again(copies, sequences / sms, kv_bytes / kv_heads, kept_bytes, p["cache_gain"])
     traffic = kv_bytes * (missed + again) * _spread(waves, p["lone_gain"]) + query_bytes * missed
-    wait = (p["block_s"] + p["width_s"] * (qk_dim + v_dim) / WIDTH) * np.maximum(waves - HIDDEN_WAVES, 0.0)
+    wait = (p["block_s"] + p["width_s"] * width / WIDTH) * np.maximum(waves - HIDDEN_WAVES, 0.0)
     streamed = bandwidth * p["memory_fraction"]
     wait = wait + p["query_passes"] * query_bytes * missed / streamed
     memory = ((traffic / streamed) ** NORM + wait**NORM) ** (1.0 / NORM)
-    peak, flop = spec.peak_flop_per_s[dtype], 2.0 * kv_tokens * heads * (qk_dim + v_dim)
+    peak, flop = spec.peak_flop_per_s[op.dtype], 2.0 * kv_tokens * heads * width
     tiles = np.ceil(packed / MATRIX_ROWS) * MATRIX_ROWS / packed  # whole ones, over what they hold
     compute = flop * tiles * np.maximum(1.0 / waves, 1.0) / (peak * p["compute_fraction"])
     if not cache_resident:

@@ -21,7 +21,7 @@ from hardware_models.kernels.attention_decode import WIDTH, key_tile
 from hardware_models.price import Price
 
 if TYPE_CHECKING:
-    from hardware_models.ops import Size
+    from hardware_models.ops import AttentionPrefill, Size
     from hardware_models.specs import GpuSpec
 
 Floats = NDArray[np.float64]
@@ -84,75 +84,23 @@ class PrefillLines:
         return Price(np.broadcast_to(self.launch_s, shape), compute, memory)
 
 
-def price_prefill(
-    *,
-    pairs: Size,
-    queries: Size,
-    kv_tokens: Size,
-    sequences: Size,
-    heads: Size,
-    kv_heads: Size,
-    qk_dim: Size,
-    v_dim: Size,
-    kv_width: Size,
-    dtype: str,
-    kv_dtype: str,
-    parameters: Mapping[str, float],
-    spec: GpuSpec,
-    window: int = 0,
-    cache_resident: bool = False,
-) -> Price:
-    """Price one layer's prompt attention; sizes broadcast, and are those of one device.
-
-    pairs: visible (query, key) pairs a head; queries, kv_tokens: new tokens and the keys they see, both over all
-    `sequences`, which are taken as equal. The rest as in `prefill_lines`.
-    """
-    lines = prefill_lines(
-        queries=queries,
-        sequences=sequences,
-        heads=heads,
-        kv_heads=kv_heads,
-        qk_dim=qk_dim,
-        v_dim=v_dim,
-        kv_width=kv_width,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        parameters=parameters,
-        spec=spec,
-        window=window,
-        cache_resident=cache_resident,
-    )
-    return lines.price(np.asarray(pairs, float), np.asarray(kv_tokens, float))
-
-
 def prefill_lines(
-    *,
-    queries: Size,
-    sequences: Size,
-    heads: Size,
-    kv_heads: Size,
-    qk_dim: Size,
-    v_dim: Size,
-    kv_width: Size,
-    dtype: str,
-    kv_dtype: str,
-    parameters: Mapping[str, float],
-    spec: GpuSpec,
-    window: int = 0,
-    cache_resident: bool = False,
+    op: AttentionPrefill, parameters: Mapping[str, float], spec: GpuSpec, cache_resident: bool = False
 ) -> PrefillLines:
-    """The cost as lines in pairs and keys, with no negative slope.
+    """One layer's prompt attention as lines in pairs and keys, with no negative slope; the op's other sizes broadcast.
 
-    kv_width: cached elements a token over all KV heads. parameters: those of `PRIOR`, packed_heads (query heads of a
-    KV head in one block, at most), query_tile (rows of a block). window: keys a query sees at most; 0: all before it.
+    op: its sequences are taken as equal; its pairs and kv_tokens are not looked at. parameters: those of `PRIOR`,
+    packed_heads (query heads of a KV head in one block, at most), query_tile (rows of a block).
     cache_resident: whether the last-level cache may still hold what the kernel before wrote, as in benchmarks; if not,
     no price is below the data sheet's roofline. Raises KeyError for a parameter that is missing.
     """
-    p, bandwidth = parameters, spec.memory_bandwidth_bytes_per_s
-    queries, sequences = np.asarray(queries, float), np.asarray(sequences, float)
-    width = np.asarray(qk_dim, float) + v_dim
+    p, bandwidth, dtype = parameters, spec.memory_bandwidth_bytes_per_s, op.dtype
+    queries, sequences, heads, kv_heads, kv_width, width = (
+        np.asarray(x, float)
+        for x in (op.queries, op.sequences, op.heads, op.kv_heads, op.kv_width, op.qk_dim + op.v_dim)
+    )
     tensor_bytes = queries * heads * width * bytes_per_element(dtype)
-    append_bytes = queries * kv_width * (bytes_per_element(dtype) + bytes_per_element(kv_dtype))
+    append_bytes = queries * kv_width * (bytes_per_element(dtype) + bytes_per_element(op.kv_dtype))
     missed: Floats | float = 1.0
     if cache_resident:
         touched = (tensor_bytes + append_bytes) / (spec.l2_bytes * p["cache_fraction"])
@@ -161,11 +109,11 @@ def prefill_lines(
     exposed = append_bytes / p["append_fraction"] + p["exposed_fraction"] * tensor_bytes
     launch = np.asarray(p["launch_s"] + queries * p["token_s"] + exposed * missed / bandwidth)
     stream = missed / (bandwidth * STREAM_FRACTION)
-    kv_token_s = np.asarray(kv_width * bytes_per_element(kv_dtype) * stream)
+    kv_token_s = np.asarray(kv_width * bytes_per_element(op.kv_dtype) * stream)
     memory = Line(tensor_bytes * stream, np.zeros(()), kv_token_s)
 
-    packed = np.minimum(np.asarray(heads / np.asarray(kv_heads, float)), p["packed_heads"])
-    compute = _block_lines(queries, sequences, np.asarray(heads, float), packed, qk_dim, width, dtype, p, spec, window)
+    packed = np.minimum(heads / kv_heads, p["packed_heads"])
+    compute = _block_lines(queries, sequences, heads, packed, op.qk_dim, width, dtype, p, spec, op.window)
     if not cache_resident:
         roof = 2.0 * heads * width / spec.peak_flop_per_s[dtype]
         compute = (*compute, Line(np.zeros(()), np.asarray(roof), np.zeros(())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hardware_models import catalog
 from hardware_models.kernels.attention_decode import LATENT, PACKED, UNPACKED, price_decode
 from hardware_models.kernels.attention_decode import START as DECODE_START
 from hardware_models.kernels.attention_keys import attention_keys
-from hardware_models.kernels.attention_prefill import FLASH_ATTENTION_2, FLASH_ATTENTION_3, prefill_lines, price_prefill
+from hardware_models.kernels.attention_prefill import FLASH_ATTENTION_2, FLASH_ATTENTION_3, prefill_lines
 from hardware_models.kernels.attention_prefill import START as PREFILL_START
 from hardware_models.ops import AttentionDecode, AttentionPrefill
 
@@ -29,41 +30,39 @@ def scaled(start: Mapping[str, float], facts: Mapping[str, float], scale: float)
     return {name: value * scale for name, value in start.items()} | dict(facts)
 
 
-def decode(gpu="h100-sxm", heads=(32, 8), dim=128, kv_dtype="bf16", parameters=None, resident=False, **sizes):
-    return price_decode(
-        heads=heads[0],
-        kv_heads=heads[1],
-        qk_dim=dim,
-        v_dim=dim,
-        kv_width=2 * heads[1] * dim,
-        dtype="bf16",
-        kv_dtype=kv_dtype,
-        parameters=parameters or {**DECODE_START, **PACKED},
-        spec=catalog.gpu(gpu),
-        cache_resident=resident,
-        **sizes,
-    )
+def shape(heads=(32, 8), dim=128, kv_dtype="bf16"):
+    width = 2 * heads[1] * dim
+    return {"heads": heads[0], "kv_heads": heads[1], "qk_dim": dim, "v_dim": dim, "kv_width": width,
+            "dtype": "bf16", "kv_dtype": kv_dtype}  # fmt: skip
 
 
-def prefill_arguments(gpu="h100-sxm", heads=(32, 8), dim=128, kv_dtype="bf16", parameters=None, window=0):
-    return {
-        "heads": heads[0],
-        "kv_heads": heads[1],
-        "qk_dim": dim,
-        "v_dim": dim,
-        "kv_width": 2 * heads[1] * dim,
-        "dtype": "bf16",
-        "kv_dtype": kv_dtype,
-        "parameters": parameters or {**PREFILL_START, **FLASH_ATTENTION_2},
-        "spec": catalog.gpu(gpu),
-        "window": window,
-    }
+def decode_op(sequences, kv_tokens, **of):
+    return AttentionDecode(pairs=kv_tokens, queries=sequences, kv_tokens=kv_tokens, **shape(**of))
 
 
-def prefill(batch, new, past, **arguments):
+def prefill_op(batch, new, past, window=0, **of):
     pairs = batch * (new * past + new * (new + 1) / 2)
     sizes = {"pairs": pairs, "queries": batch * new, "kv_tokens": batch * (new + past), "sequences": batch}
-    return price_prefill(**sizes, **prefill_arguments(**arguments))
+    return AttentionPrefill(**sizes, window=window, **shape(**of))
+
+
+def decode(gpu="h100-sxm", parameters=None, resident=False, **sizes):
+    return price_decode(decode_op(**sizes), parameters or {**DECODE_START, **PACKED}, catalog.gpu(gpu), resident)
+
+
+def priced(op, gpu="h100-sxm", parameters=None):
+    lines = prefill_lines(op, parameters or {**PREFILL_START, **FLASH_ATTENTION_2}, catalog.gpu(gpu))
+    return lines.price(np.asarray(op.pairs, float), np.asarray(op.kv_tokens, float))
+
+
+def prefill(batch, new, past, gpu="h100-sxm", parameters=None, **of):
+    return priced(prefill_op(batch, new, past, **of), gpu, parameters)
+
+
+def above_roofline(op, price, gpu) -> bool:
+    spec = catalog.gpu(gpu)
+    floor = max(op.flop / spec.peak_flop_per_s["bf16"], op.moved_bytes / spec.memory_bandwidth_bytes_per_s)
+    return float(price.seconds) >= floor * (1 - 1e-12)
 
 
 @given(
@@ -77,23 +76,9 @@ def prefill(batch, new, past, **arguments):
     st.sampled_from([PACKED, UNPACKED]),
 )
 def test_decode_is_never_below_the_roofline(gpu, heads, dim, kv_dtype, sequences, context, scale, facts):
-    parameters = scaled(DECODE_START, facts, scale)
-    price = decode(gpu, heads, dim, kv_dtype, parameters, sequences=sequences, kv_tokens=sequences * context)
-    op = AttentionDecode(
-        pairs=float(sequences * context),
-        queries=float(sequences),
-        kv_tokens=float(sequences * context),
-        heads=heads[0],
-        kv_heads=heads[1],
-        qk_dim=dim,
-        v_dim=dim,
-        kv_width=2 * heads[1] * dim,
-        dtype="bf16",
-        kv_dtype=kv_dtype,
-    )
-    spec = catalog.gpu(gpu)
-    floor = max(op.flop / spec.peak_flop_per_s["bf16"], op.moved_bytes / spec.memory_bandwidth_bytes_per_s)
-    assert float(price.seconds) >= floor * (1 - 1e-12)
+    op = decode_op(sequences, float(sequences * context), heads=heads, dim=dim, kv_dtype=kv_dtype)
+    price = price_decode(op, scaled(DECODE_START, facts, scale), catalog.gpu(gpu))
+    assert above_roofline(op, price, gpu)
 
 
 @given(
@@ -108,37 +93,24 @@ def test_decode_is_never_below_the_roofline(gpu, heads, dim, kv_dtype, sequences
     st.sampled_from([FLASH_ATTENTION_2, FLASH_ATTENTION_3]),
 )
 def test_prefill_is_never_below_the_roofline(gpu, heads, dim, kv_dtype, batch, new, past, scale, facts):
-    parameters = scaled(PREFILL_START, facts, scale)
-    price = prefill(batch, new, past, gpu=gpu, heads=heads, dim=dim, kv_dtype=kv_dtype, parameters=parameters)
-    op = AttentionPrefill(
-        pairs=batch * (new * past + new * (new + 1) / 2),
-        queries=float(batch * new),
-        kv_tokens=float(batch * (new + past)),
-        heads=heads[0],
-        kv_heads=heads[1],
-        qk_dim=dim,
-        v_dim=dim,
-        kv_width=2 * heads[1] * dim,
-        dtype="bf16",
-        kv_dtype=kv_dtype,
-    )
-    spec = catalog.gpu(gpu)
-    floor = max(op.flop / spec.peak_flop_per_s["bf16"], op.moved_bytes / spec.memory_bandwidth_bytes_per_s)
-    assert float(price.seconds) >= floor * (1 - 1e-12)
+    op = prefill_op(batch, new, past, heads=heads, dim=dim, kv_dtype=kv_dtype)
+    assert above_roofline(op, priced(op, gpu, scaled(PREFILL_START, facts, scale)), gpu)
 
 
 @given(GPUS, HEADS, DIMS, st.integers(1, 1024), SCALES, st.booleans(), st.sampled_from([PACKED, UNPACKED]))
 def test_decode_grows_with_the_keys(gpu, heads, dim, sequences, scale, resident, facts):
     parameters = scaled(DECODE_START, facts, scale)
     keys = sequences * np.unique(np.geomspace(1, 200_000, 400).round())
-    price = decode(gpu, heads, dim, "bf16", parameters, resident, sequences=sequences, kv_tokens=keys)
+    price = decode(gpu, parameters, resident, sequences=sequences, kv_tokens=keys, heads=heads, dim=dim)
     assert np.all(np.diff(price.seconds) >= -1e-12 * price.seconds[1:])
 
 
 @given(GPUS, HEADS, DIMS, st.integers(1, 300), st.integers(1, 30_000))
 def test_another_equal_sequence_never_makes_decoding_cheaper_than_its_reduction(gpu, heads, dim, sequences, context):
     """Where the last sequence fills the device, contexts are not split any more: their second kernel goes."""
-    before, after = (decode(gpu, heads, dim, sequences=n, kv_tokens=n * context) for n in (sequences, sequences + 1))
+    before, after = (
+        decode(gpu, sequences=n, kv_tokens=n * context, heads=heads, dim=dim) for n in (sequences, sequences + 1)
+    )
     saved = DECODE_START["combine_s"] + DECODE_START["split_s"] * catalog.gpu(gpu).sm_count
     assert float(after.seconds) >= float(before.seconds) - saved
 
@@ -146,13 +118,12 @@ def test_another_equal_sequence_never_makes_decoding_cheaper_than_its_reduction(
 @given(HEADS, DIMS, st.integers(1, 40), st.integers(1, 5000), st.sampled_from([0, 128, 4096]), SCALES)
 def test_prefill_is_a_maximum_of_lines(heads, dim, batch, new, window, scale):
     parameters = scaled(PREFILL_START, FLASH_ATTENTION_3, scale)
-    arguments = prefill_arguments("l40s", heads, dim, "bf16", parameters, window)
-    lines = prefill_lines(queries=batch * new, sequences=batch, **arguments)
+    past = np.array([0.0, 100.0, 10_000.0])
+    op = prefill_op(batch, new, past, window, heads=heads, dim=dim)
+    lines = prefill_lines(op, parameters, catalog.gpu("l40s"))
     slopes = [slope for line in (*lines.compute, *lines.memory) for slope in (line.s_per_pair, line.s_per_kv_token)]
     assert all(float(slope) >= 0 for slope in slopes)
-    past = np.array([0.0, 100.0, 10_000.0])
-    pairs, keys = batch * (new * past + new * (new + 1) / 2), batch * (new + past)
-    price = price_prefill(pairs=pairs, queries=batch * new, kv_tokens=keys, sequences=batch, **arguments)
+    price, pairs, keys = priced(op, "l40s", parameters), op.pairs, op.kv_tokens
     values = [line.at(pairs, keys) for line in (*lines.compute, *lines.memory)]
     assert np.allclose(price.seconds, lines.launch_s + np.max(values, axis=0), rtol=1e-12)
     assert np.all(np.diff(price.seconds) >= 0)
@@ -188,19 +159,10 @@ def test_unpacked_heads_read_the_keys_again():
 
 def test_latent_attention_reads_one_vector_a_token():
     parameters = {**DECODE_START, **LATENT}
-    price = price_decode(
-        sequences=128,
-        kv_tokens=128 * 32_768,
-        heads=16,
-        kv_heads=1,
-        qk_dim=576,
-        v_dim=512,
-        kv_width=576,
-        dtype="bf16",
-        kv_dtype="bf16",
-        parameters=parameters,
-        spec=catalog.gpu("h100-sxm"),
-    )
+    latent = {"heads": 16, "kv_heads": 1, "qk_dim": 576, "v_dim": 512, "kv_width": 576}
+    kv_tokens = 128 * 32_768.0
+    op = AttentionDecode(pairs=kv_tokens, queries=128.0, kv_tokens=kv_tokens, dtype="bf16", kv_dtype="bf16", **latent)
+    price = price_decode(op, parameters, catalog.gpu("h100-sxm"))
     stream_s = 128 * 32_768 * 576 * 2 / (3.35e12 * DECODE_START["memory_fraction"])
     assert float(price.memory_s) == pytest.approx(stream_s, rel=0.05)
 
@@ -223,10 +185,8 @@ def test_long_kernels_run_at_the_power_limit():
 
 
 def test_a_window_bounds_the_longest_block():
-    pairs, keys = 16_384 * 128.0, 16_384.0
-    windowed = price_prefill(
-        pairs=pairs, queries=16_384, kv_tokens=keys, sequences=1, **prefill_arguments(heads=(1, 1), window=128)
-    )
+    whole = prefill_op(1, 16_384, 0, window=128, heads=(1, 1))
+    windowed = priced(replace(whole, pairs=16_384 * 128.0))
     assert float(windowed.seconds) < float(prefill(1, 16_384, 0, heads=(1, 1)).seconds) / 5
 
 
