@@ -40,29 +40,16 @@ class DecodeCost:
         self._bytes_per_token = shape.layers * float(op.stored_bytes)
         self.knots = KNOT_LIST
         self.rows: dict[int, list[Interval]] = {}
-        self._split: dict[int, Floats] = {}  # sequences -> (columns, knots): see `_tabulate`
+        self._split: dict[int, Floats] = {}  # sequences -> (columns, knots): see `tabulate`
 
     def parts(self, sequences: Ints, context: Floats) -> Parts:
-        """Of many steps, each (steps,)."""
-        if not len(sequences):
-            none = np.zeros(0)
-            return Parts(none, none, none > 0.0, none, none, none)
-        some = np.maximum(sequences, 1)
-        kinds, where = np.unique(some, return_inverse=True)
+        """Of many steps, at least one, each with sequences."""
+        kinds, where = np.unique(sequences, return_inverse=True)
         tables = np.stack([self._columns(s) for s in kinds.tolist()])  # (kinds, columns, knots)
-        j = np.searchsorted(KNOTS, np.maximum(context / some, 1.0), side="right") - 1
+        j = np.searchsorted(KNOTS, np.maximum(context / sequences, 1.0), side="right") - 1
         value, slope, launch, compute, sigma = (tables[where, column, j] for column in range(5))
-        present = sequences > 0
-        busy = value + slope * (context - some * KNOTS[j]) - launch
-        zero = np.zeros(len(busy))
-        return Parts(
-            np.where(present, launch, 0.0),
-            np.where(present, busy, 0.0),
-            compute > 0.0,
-            zero,
-            np.where(present, slope, 0.0),
-            sigma,
-        )
+        busy = value + slope * (context - sequences * KNOTS[j]) - launch
+        return Parts(launch, busy, compute > 0.0, np.zeros(len(busy)), slope, sigma)
 
     def read_bytes(self, context: Floats) -> Floats:
         """KV read from one rank's memory at such total contexts."""
@@ -133,11 +120,10 @@ class PrefillCost:
         return launch + best, best_slope, steps
 
     def parts(self, tokens: Ints, chunks: Ints, pairs: Floats, context: Floats) -> Parts:
-        """Of many steps, each (steps,)."""
-        present = tokens > 0
+        """Of many steps, at least one, each with chunks."""
         launch, busy, compute, per_pair, per_key, sigma = result = np.zeros((6, len(tokens)))
-        for number in np.unique(chunks[present]).tolist():
-            chosen = np.flatnonzero(present & (chunks == number))
+        for number in np.unique(chunks).tolist():
+            chosen = np.flatnonzero(chunks == number)
             rows = self._gather(tokens[chosen], number)
             lines = rows[:, 1:].reshape(len(chosen), -1, 3)
             values = lines[:, :, 0] + lines[:, :, 1] * pairs[chosen, None] + lines[:, :, 2] * context[chosen, None]

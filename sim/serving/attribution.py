@@ -75,13 +75,13 @@ def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> A
     tally = _Tally(stage, steps, samples - chunks + new, samples)
     for terms, company in ((stage.decode, new == 0), (stage.mixed_decode, new > 0)):
         at = np.flatnonzero(company & (decodes > 0))
-        for term in terms:
+        for term in terms if len(at) else ():
             context = runs["window_context" if term.windowed else "context_tokens"][at]
             growth = runs["window_growing" if term.windowed else "decode_seqs"][at]
             tally.add("attention_decode", at, term.parts(decodes[at], context), growth, growth)
             tally.read[at] += term.read_bytes(steps[at] * context + growth * tally.later[at])
     at = np.flatnonzero(new > 0)
-    for part in stage.prefill:
+    for part in stage.prefill if len(at) else ():
         pairs = runs["window_pairs" if part.windowed else "pairs"][at]
         keys = runs["window_chunk_context" if part.windowed else "chunk_context"][at]
         growing = runs["prefill_tokens"][at]

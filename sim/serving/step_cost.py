@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
@@ -23,26 +24,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """What attention took in many steps, each (steps,); zero where a step had none."""
+    """What attention took in many steps that had some: (steps,) each."""
 
-    __slots__ = ("busy_s", "compute_bound", "launch_s", "s_per_key", "s_per_pair", "sigma")
-
-    def __init__(
-        self,
-        launch_s: Floats,
-        busy_s: Floats,
-        compute_bound: NDArray[np.bool_],
-        s_per_pair: Floats,
-        s_per_key: Floats,
-        sigma: Floats,
-    ) -> None:
-        self.launch_s = launch_s
-        self.busy_s = busy_s
-        self.compute_bound = compute_bound
-        self.s_per_pair = s_per_pair  # more of busy_s with a further (query, key) pair
-        self.s_per_key = s_per_key
-        self.sigma = sigma  # standard deviation of the seconds' logarithm
+    launch_s: Floats
+    busy_s: Floats
+    compute_bound: NDArray[np.bool_]
+    s_per_pair: Floats  # more of busy_s with a further (query, key) pair
+    s_per_key: Floats
+    sigma: Floats  # standard deviation of the seconds' logarithm
 
 
 Interval = tuple[float, float, float, float]  # contexts it starts and ends at, seconds there, seconds a token beyond
@@ -59,7 +50,7 @@ class DecodeTerm(Protocol):
         """Intervals of total context for so many sequences."""
 
     def parts(self, sequences: Ints, context: Floats) -> Parts:
-        """Of many steps."""
+        """Of many steps, at least one, each with sequences."""
 
     def read_bytes(self, context: Floats) -> Floats:
         """KV read from one rank's memory at such total contexts."""
@@ -80,7 +71,7 @@ class PrefillTerm(Protocol):
         """
 
     def parts(self, tokens: Ints, chunks: Ints, pairs: Floats, context: Floats) -> Parts:
-        """Of many steps."""
+        """Of many steps, at least one, each with chunks."""
 
     def read_bytes(self, context: Floats) -> Floats:
         """KV read from one rank's memory at such total contexts."""

@@ -65,16 +65,16 @@ class LinearAttention:
         steps = int(abs(compute - memory) / closing) + 1 if closing > 0 else UNLIMITED
         return self.launch_s + max(compute, memory), slopes[first], steps
 
-    def _parts(self, present, queries, pairs, keys):
+    def _parts(self, queries, pairs, keys):
         compute, memory = self._bounds(queries, pairs, keys)
         bound = compute > memory
         return Parts(
-            np.where(present, self.launch_s, 0.0),
-            np.where(present, np.maximum(compute, memory), 0.0),
+            np.full(len(bound), self.launch_s),
+            np.maximum(compute, memory),
             bound,
-            np.where(present & bound, self.pair_s, 0.0),
-            np.where(present & ~bound, self.key_s, 0.0),
-            np.full(len(present), 0.1),
+            np.where(bound, self.pair_s, 0.0),
+            np.where(bound, 0.0, self.key_s),
+            np.full(len(bound), 0.1),
         )
 
     def read_bytes(self, context):
@@ -96,7 +96,7 @@ class LinearDecode(LinearAttention):
         return row
 
     def parts(self, sequences, context):
-        return self._parts(sequences > 0, sequences, context, context)
+        return self._parts(sequences, context, context)
 
 
 class LinearPrefill(LinearAttention):
@@ -104,7 +104,7 @@ class LinearPrefill(LinearAttention):
         return self._price(tokens, pairs, context, pair_growth, context_growth)
 
     def parts(self, tokens, chunks, pairs, context):
-        return self._parts(tokens > 0, tokens, pairs, context)
+        return self._parts(tokens, pairs, context)
 
 
 def stage_cost(
