@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,8 +14,31 @@ import click
 
 from app.commands import INTERRUPTED, NOTHING_WRITTEN, USER_ERROR, FleetcastCommand
 
+COMMANDS = {  # beyond those of this file: where each is, so that asking for one loads no other
+    "app": "app.web.launch:app_command",
+    "calibrate": "app.calibrate_group:calibrate_group",
+    "plan": "app.plan:plan",
+    "sweep": "app.sweep:sweep",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+
+class Commands(click.Group):
+    """Loads a command of COMMANDS when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names, sorted."""
+        return sorted({*super().list_commands(context), *COMMANDS})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """A command by name."""
+        if name not in COMMANDS:
+            return super().get_command(context, name)
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(package_name="fleetcast")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -109,33 +133,6 @@ def validate_command(studies: tuple[str, ...], only_list: bool, as_json: bool) -
     from app.validate import print_validation
 
     print_validation(studies, only_list, as_json)
-
-
-class CalibrateGroup(click.Group):
-    """Loads its commands when one of them is asked for."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        """Names, in the order in which one uses them."""
-        self._load()
-        return list(self.commands)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """A command by name."""
-        self._load()
-        return super().get_command(context, name)
-
-    def _load(self) -> None:
-        if not self.commands:
-            from app import calibrate, fidelity, reference_server
-
-            calibrate.add_commands(self)
-            fidelity.add_commands(self)
-            reference_server.add_commands(self)
-
-
-@cli.group("calibrate", cls=CalibrateGroup)
-def calibrate_group() -> None:
-    """Measure machines, fit kernels to what was measured, and report how far predictions are off."""
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from hardware_models.errors import FleetcastError
 from sim.metrics import METRICS
 from sim.scenario_file import read_toml, resolve_paths
+from sim.stored_run import read_summary
 
 SHOWN = (
     "request_throughput",
@@ -50,17 +50,11 @@ class RunFolder:
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
         """Raises FleetcastError for a folder that `fleetcast run --out` did not write."""
-        path = folder / "summary.json"
-        try:
-            summary = json.loads(path.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise FleetcastError(f"{folder}: is no run folder (no summary.json); make one with run --out") from None
-        except OSError as error:
-            raise FleetcastError(f"{str(path)[:120]}: cannot be read ({error.strerror}); give a run folder") from None
-        except ValueError:  # no JSON, or no text
-            raise FleetcastError(f"{path}: is not valid JSON; run the scenario again with --out {folder}") from None
+        summary = read_summary(folder)
         if not _is_summary(summary):
-            raise FleetcastError(f"{path}: is no summary of this version; run the scenario again with --out {folder}")
+            raise FleetcastError(
+                f"{folder / 'summary.json'}: is no summary of this version; run the scenario again with --out {folder}"
+            )
         tables = read_toml(folder / "scenario.toml")
         resolve_paths(tables, folder)
         return cls(folder.name, summary, _flat(tables))

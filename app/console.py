@@ -39,16 +39,15 @@ def grades_in_words(summary: dict[str, Any]) -> str:
 def report_lines(result: Result, out: Path | None) -> list[str]:
     """The report, line by line."""
     summary, scenario = result.summary, result.scenario
-    deployment = result.run.deployment
     serving = scenario.serving
     lines = [
         "",
         click.style(f"{scenario.name}", bold=True),
-        f"  {deployment.architecture.name} ({scenario.model.weight_dtype}) on {scenario.cluster.nodes:,} x"
-        f" {deployment.node.name}: {serving.replicas:,} replica{_s(serving.replicas)}"
+        f"  {summary['model']} ({scenario.model.weight_dtype}) on {scenario.cluster.nodes:,} x"
+        f" {summary['node']}: {serving.replicas:,} replica{_s(serving.replicas)}"
         f" of TP{serving.tensor_parallel_size} PP{serving.pipeline_parallel_size},"
         f" {serving.scheduler.name}, engine {serving.engine}",
-        f"  {summary['requests']:,} request{_s(summary['requests'])} from {result.run.requests.requests.source},"
+        f"  {summary['requests']:,} request{_s(summary['requests'])} from {summary['workload']},"
         f" {plain(summary['duration_s'])} s simulated, seed {summary['seed']}",
         "",
         *_verdict(summary),

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from app.log_axis import duration_text, log_axis
 from sim.result import Result
 from sim.scenario import SloSection
+from sim.stored_run import StoredRun
 
 # Okabe and Ito (2008), "Color Universal Design"
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -35,7 +36,7 @@ class Panel:
     tickformat: str = ""
 
 
-def figures(result: Result) -> dict[str, go.Figure]:
+def figures(result: Result | StoredRun) -> dict[str, go.Figure]:
     """Title to figure, in the order of reading."""
     requests, steps, summary = result.requests, result.steps, result.summary
     slo, replicas = result.scenario.slo, result.scenario.serving.replicas

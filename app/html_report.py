@@ -43,7 +43,7 @@ LIMITS = {"ttft_s": "TTFT", "tbt_s": "longest TBT", "tpot_s": "TPOT", "e2e_s": "
 
 def html_report(result: Result) -> str:
     """The page as one string; it needs no network, and the same run gives the same page."""
-    summary, deployment = result.summary, result.run.deployment
+    summary = result.summary
     count = summary["requests"]
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
     return f"""<!doctype html>
@@ -51,8 +51,8 @@ def html_report(result: Result) -> str:
 <title>{escape(result.scenario.name)} - Fleetcast</title><style>{STYLE}</style>
 <script>{plotly.offline.get_plotlyjs()}</script></head><body>
 <h1>{escape(result.scenario.name)}</h1>
-<p>{escape(deployment.architecture.name)} on {result.scenario.cluster.nodes:,} x {escape(deployment.node.name)},
-{count:,} request{"s" if count != 1 else ""} of {escape(result.run.requests.requests.source)},
+<p>{escape(summary["model"])} on {result.scenario.cluster.nodes:,} x {escape(summary["node"])},
+{count:,} request{"s" if count != 1 else ""} of {escape(summary["workload"])},
 {plain(summary["duration_s"])} s simulated, seed {summary["seed"]}; the times are
 <b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
 <p><b>{escape(summary["bottleneck"])}</b></p>

@@ -21,10 +21,13 @@ class Section(BaseModel):
 class ModelSection(Section):
     """[model]: the network and its number formats."""
 
-    config: str = Field(min_length=1)  # catalog name, or path to a Hugging Face config.json
-    weight_dtype: str = "bf16"
-    activation_dtype: str | None = None  # None: fp8 with fp8 weights, else bf16 (or fp16 with fp16 weights)
-    kv_cache_dtype: str = "bf16"
+    config: str = Field(min_length=1, description="network: a catalog name, or the path of a Hugging Face config.json")
+    weight_dtype: str = Field(default="bf16", description="number format of the weights")
+    activation_dtype: str | None = Field(
+        default=None,
+        description="what matrices are multiplied in; absent: fp8 with fp8 weights, else bf16 (fp16 with fp16 weights)",
+    )
+    kv_cache_dtype: str = Field(default="bf16", description="number format of the KV cache")
 
     @field_validator("weight_dtype", "activation_dtype", "kv_cache_dtype")
     @classmethod
@@ -44,9 +47,9 @@ class ModelSection(Section):
 class ClusterSection(Section):
     """[cluster]: which nodes, how many, and what joins them."""
 
-    node: str = Field(min_length=1)  # catalog name, or path to a node file
-    nodes: int = Field(default=1, ge=1, le=1_000_000)
-    network: str | None = None  # link between nodes; None: what the node's cards plug into
+    node: str = Field(min_length=1, description="server: a catalog name, or the path of a node file")
+    nodes: int = Field(default=1, ge=1, le=1_000_000, description="servers")
+    network: str | None = Field(default=None, description="link between nodes; absent: what the node's cards plug into")
 
 
 class PolicyChoice(BaseModel):
@@ -65,19 +68,35 @@ class PolicyChoice(BaseModel):
 class ServingSection(Section):
     """[serving]: engine and parallelism, in vLLM's words."""
 
-    engine: str = "vllm-0.12"  # a profile of software overheads
-    replicas: int = Field(default=1, ge=1, le=100_000)
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    pipeline_parallel_size: int = Field(default=1, ge=1)
-    max_num_seqs: int = Field(default=256, ge=1)
-    max_num_batched_tokens: int = Field(default=2048, ge=1)
-    max_model_len: int | None = Field(default=None, ge=1)  # tokens; None: limited by memory alone
-    block_size: int = Field(default=16, ge=1, le=1_048_576)  # KV tokens a block
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    num_gpu_blocks_override: int | None = Field(default=None, ge=1)
-    swap_space_gib: float = Field(default=4.0, ge=0, le=1e6)  # host memory for swapped KV, a GPU
-    scheduler: PolicyChoice = PolicyChoice(name="chunked_prefill")
-    router: PolicyChoice = PolicyChoice(name="least_outstanding")
+    engine: str = Field(default="vllm-0.12", description="serving software, as a profile of its overheads")
+    replicas: int = Field(default=1, ge=1, le=100_000, description="engines, each with a copy of the model")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share each layer")
+    pipeline_parallel_size: int = Field(default=1, ge=1, description="stages that the layers are split over")
+    max_num_seqs: int = Field(default=256, ge=1, description="sequences that an engine runs at once")
+    max_num_batched_tokens: int = Field(
+        default=2048, ge=1, description="tokens of a step; fewer: smoother tokens, slower prompts"
+    )
+    max_model_len: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens of a request at most, prompt and answer; absent: limited by memory alone",
+    )
+    block_size: int = Field(default=16, ge=1, le=1_048_576, description="tokens of a KV block")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="share of a GPU's memory that the engine may use"
+    )
+    num_gpu_blocks_override: int | None = Field(
+        default=None, ge=1, description="KV blocks of an engine; absent: what fits"
+    )
+    swap_space_gib: float = Field(
+        default=4.0, ge=0, le=1e6, description="host memory for swapped KV blocks of a GPU, GiB"
+    )
+    scheduler: PolicyChoice = Field(
+        default=PolicyChoice(name="chunked_prefill"), description="which sequences a step holds"
+    )
+    router: PolicyChoice = Field(
+        default=PolicyChoice(name="least_outstanding"), description="which replica a request goes to"
+    )
 
     @property
     def micro_batch_seqs(self) -> int:
@@ -90,14 +109,20 @@ class ServingSection(Section):
 class WorkloadSection(Section):
     """[workload]: a trace (catalog name or file) or a generator, and how much of it."""
 
-    trace: str | None = Field(default=None, min_length=1)
-    generator: dict[str, Any] | None = None  # { name = "synthetic", arrivals = {...}, prompt_tokens = {...}, ... }
+    trace: str | None = Field(
+        default=None, min_length=1, description="requests: a catalog name, or the path of a trace file"
+    )
+    generator: dict[str, Any] | None = Field(
+        default=None, description="requests drawn instead: a table with its name and keys"
+    )
     request_rate: float | None = Field(
-        default=None, ge=1e-6, le=1e9
-    )  # requests/s: Poisson arrivals in place of the file's
-    rate_scale: float = Field(default=1.0, ge=1e-6, le=1e9)
-    duration_s: float | None = Field(default=None, gt=0, le=MAX_TIME_S)
-    num_requests: int | None = Field(default=None, ge=1)
+        default=None, ge=1e-6, le=1e9, description="requests/s, Poisson, in place of a trace file's own arrivals"
+    )
+    rate_scale: float = Field(default=1.0, ge=1e-6, le=1e9, description="times the workload's own rate")
+    duration_s: float | None = Field(
+        default=None, gt=0, le=MAX_TIME_S, description="seconds of arrivals; absent: all of the trace"
+    )
+    num_requests: int | None = Field(default=None, ge=1, description="requests at most")
 
     @model_validator(mode="after")
     def _one_source(self) -> WorkloadSection:
@@ -113,18 +138,20 @@ class WorkloadSection(Section):
 class SloSection(Section):
     """[slo]: limits that a good request keeps, and at which percentile the run is judged."""
 
-    ttft_s: float | None = Field(default=None, gt=0)
-    tbt_s: float | None = Field(default=None, gt=0)  # the longest gap between two tokens
-    tpot_s: float | None = Field(default=None, gt=0)  # the mean gap
-    e2e_s: float | None = Field(default=None, gt=0)
-    percentile: float = Field(default=99.0, gt=0, le=100)
+    ttft_s: float | None = Field(default=None, gt=0, description="limit on the time to the first token")
+    tbt_s: float | None = Field(
+        default=None, gt=0, description="limit on the longest gap between two tokens of a request"
+    )
+    tpot_s: float | None = Field(default=None, gt=0, description="limit on the mean gap between a request's tokens")
+    e2e_s: float | None = Field(default=None, gt=0, description="limit on the time to the last token")
+    percentile: float = Field(default=99.0, gt=0, le=100, description="of requests that must keep the limits")
 
 
 class Scenario(Section):
     """Everything one simulation needs; the same scenario and seed give the same bytes."""
 
-    name: str = Field(default="scenario", min_length=1, max_length=200)
-    seed: int = Field(default=0, ge=0)
+    name: str = Field(default="scenario", min_length=1, max_length=200, description="what reports call the run")
+    seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
     model: ModelSection
     cluster: ClusterSection
     serving: ServingSection = ServingSection()

@@ -1,0 +1,1 @@
+"""The what-if app: pages over the commands' own code."""

@@ -1,0 +1,56 @@
+"""What a result is the result of: the scenario with every default filled in, the files it names, and this simulator.
+
+Equal identities mean equal bytes, so that results can be kept, shared and found again by name.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from hardware_models import catalog
+from hardware_models.errors import FleetcastError
+from sim.scenario import Scenario
+from sim.scenario_file import scenario_toml
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("hardware_models", "workloads", "policies", "sim")
+SUFFIXES = (".py", ".toml", ".json")
+HEX_DIGITS = 16  # 64 bits: a clash among a million results has a chance of 3e-8
+
+
+@functools.cache
+def simulator_fingerprint() -> str:
+    """Of the code and data that every result rests on."""
+    digest = hashlib.sha256()
+    for room in ROOMS:
+        for path in sorted(path for path in (ROOT / room).rglob("*") if path.suffix in SUFFIXES):
+            digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:HEX_DIGITS]
+
+
+def scenario_id(scenario: Scenario) -> str:
+    """Sixteen hexadecimal digits; raises FleetcastError where a file that the scenario names cannot be read."""
+    digest = hashlib.sha256(simulator_fingerprint().encode())
+    digest.update(scenario_toml(scenario).encode())
+    for content in _contents(scenario):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:HEX_DIGITS]
+
+
+def _contents(scenario: Scenario) -> Iterator[bytes]:
+    """Of the user's own files: hardware as it was read, model and trace as they lie."""
+    if scenario.cluster.node.endswith(".toml"):
+        node = catalog.node(scenario.cluster.node)
+        yield node.model_dump_json().encode()
+        yield catalog.gpu(node.gpu).model_dump_json().encode()
+    for name in (scenario.model.config, scenario.workload.trace):
+        path = Path(name) if name else None
+        if path is not None and path.is_file():
+            try:
+                yield path.read_bytes()
+            except OSError as error:
+                raise FleetcastError(f"{path}: cannot be read ({error.strerror}); give another file") from None

@@ -1,0 +1,61 @@
+"""A run folder read back: scenario, summary and frames, as `Result.write` left them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardware_models.errors import FleetcastError
+from sim.scenario import Scenario
+from sim.scenario_file import load_scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What pictures and tables need of a run; frames are read when first asked for."""
+
+    folder: Path
+    scenario: Scenario
+    summary: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row a request, as of `Result.requests`."""
+        return self._frame("requests.parquet")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row a run of equal steps, as of `Result.steps`."""
+        return self._frame("steps.parquet")
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / name)
+
+
+def read_run(folder: Path) -> StoredRun:
+    """Read a folder of `fleetcast run --out`; raises FleetcastError for one that is none."""
+    return StoredRun(folder, load_scenario(folder / "scenario.toml"), read_summary(folder))
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder; raises FleetcastError."""
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FleetcastError(f"{folder}: is no run folder (no summary.json); make one with run --out") from None
+    except OSError as error:
+        raise FleetcastError(f"{str(path)[:120]}: cannot be read ({error.strerror}); give a run folder") from None
+    except ValueError:  # no JSON, or no text
+        raise FleetcastError(f"{path}: is not valid JSON; run the scenario again with --out {folder}") from None
+    if not isinstance(summary, dict):
+        raise FleetcastError(f"{path}: is no summary of this version; run the scenario again with --out {folder}")
+    return summary
