@@ -3,9 +3,8 @@
 import functools
 from unittest import mock
 
-import numpy as np
 import pytest
-from engines import LinearDecode, LinearPrefill, serve, stage_cost, table
+from engines import LinearDecode, LinearPrefill, stage_cost, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,7 @@ from hardware_models.device import Device
 from hardware_models.ops import Collective
 from policies.serving import UNLIMITED, Sequence
 from sim.run import run
-from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
-from sim.serving.attribution import attribute
+from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
 from sim.serving.chunk_load import ChunkLoad
 from sim.serving.decode_pool import DecodePool
 from sim.serving.deployment import Deployment, deploy, tensor_fabric
@@ -27,7 +25,6 @@ from workloads.models import catalog as models
 from workloads.models.counts import forward_flop, kv_bytes_per_token
 from workloads.models.operators import LayerRange, attention_shapes, head_operators, token_operators
 from workloads.models.weights import head_weights, layer_weights
-from workloads.request import RequestTable
 
 MODELS = models.names()
 GPUS = catalog.names("gpu")
@@ -322,67 +319,6 @@ def test_a_prompt_of_8192_tokens_takes_its_arithmetic_and_little_more():
     at_peak_s = (32 * layer_flop + 2 * 4096 * 128_256) / 989e12  # and one row of logits
     assert at_peak_s == pytest.approx(float(forward_flop(served.architecture, 8192.0, 0.0)) / 989e12, rel=1e-12)
     assert at_peak_s < price(served.stages[0], [(0, 8192)], [])[0] < 1.5 * at_peak_s
-
-
-# -- where the time went -----------------------------------------------------------------------------------------------
-
-SCHEDULERS = [
-    ("chunked_prefill", {}),
-    ("prefill_first", {"preemption_mode": "swap"}),
-    ("orca", {"reservation": "oracle"}),
-    ("static", {"reservation": "oracle"}),
-    ("sarathi", {"reservation": "oracle", "chunk_size": 128}),
-]
-
-
-def mixed_requests(seed: int, count: int = 120) -> RequestTable:
-    rng = np.random.default_rng(seed)
-    gaps = rng.choice([0.0, 0.02, 0.3, 2.0], count)
-    return table(np.cumsum(gaps), rng.integers(1, 900, count), rng.integers(1, 200, count))
-
-
-@pytest.mark.parametrize(("name", "keys"), SCHEDULERS)
-@pytest.mark.parametrize("window", [0, 100])
-@pytest.mark.parametrize("floor_s", [0.0, 1.2e-2])
-def test_every_second_of_an_engine_is_attributed(name, keys, window, floor_s):
-    cost = stage_cost(window=window, floor_s=floor_s, pair_s=3e-8)
-    served = serve(mixed_requests(5), name, cost=cost, blocks=150, max_num_seqs=16, max_num_batched_tokens=256, **keys)
-    runs = served.columns
-    steps = runs["iterations"]
-    taken_s = runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1) * runs["slope_s"]
-    split = attribute(runs, cost, first_stage=True)
-    assert split.busy_s == pytest.approx(taken_s, rel=1e-9)
-    assert split.seconds.min() >= -1e-12
-    ends_s = runs["start_s"] + taken_s
-    assert (runs["start_s"][1:] >= ends_s[:-1] - 1e-9).all()
-    host_s = 1e-3 * steps.sum()
-    assert split.seconds[3].sum() > host_s
-    assert (split.seconds[2] == runs["copy_s"]).all()
-
-
-@pytest.mark.parametrize(("name", "keys"), SCHEDULERS)
-def test_shares_of_time_and_idle_time_make_the_whole(name, keys):
-    scenario = Scenario(
-        model=ModelSection(config="mistral-7b"),
-        cluster=ClusterSection(node="dgx-a100-80gb"),
-        serving=ServingSection(
-            tensor_parallel_size=2,
-            max_num_seqs=16,
-            max_num_batched_tokens=256,
-            num_gpu_blocks_override=150,
-            scheduler=PolicyChoice(name=name, **keys),
-        ),
-        workload=WorkloadSection(trace="none"),
-    )
-    result = run(scenario, requests=mixed_requests(6))
-    shares = dict(result.summary["bound_by"])
-    del shares["kv_queue_fraction"]
-    idle_s = result.summary["duration_s"] - result.steps["duration_s"].sum()  # counted apart from the shares
-    assert shares["idle_fraction"] == pytest.approx(idle_s / result.summary["duration_s"], abs=1e-9)
-    assert sum(shares.values()) == pytest.approx(1.0, abs=1e-12)
-    assert all(0.0 < share < 1.0 for share in shares.values())
-    seconds = result.attributions[0].busy_s
-    assert seconds == pytest.approx(result.steps["duration_s"].to_numpy(), rel=1e-9)
 
 
 # -- the public way ----------------------------------------------------------------------------------------------------
