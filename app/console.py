@@ -52,11 +52,8 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
         "",
         *_verdict(summary),
         "",
-        f"  {'latency, ms':<12}" + "".join(f"{name:>11}" for name in STATISTICS) + f"{'90 % interval of p99':>24}",
+        *_latency_table(summary),
     ]
-    for key, name in LATENCIES:
-        figures = "".join(f"{_ms(summary[key][stat]):>11}" for stat in STATISTICS)
-        lines.append(f"  {name:<12}{figures}{latency_interval(summary, key):>24}")
     lines.append("")
     lines += [
         f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}{_interval(summary, key)}"
@@ -68,6 +65,19 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
     lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
     lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
+
+
+def _latency_table(summary: dict[str, Any]) -> list[str]:
+    """A line a latency, columns as wide as their longest figure."""
+    rows = [("latency, ms", *STATISTICS, "90 % interval of p99")]
+    rows += [
+        (name, *(_ms(summary[key][stat]) for stat in STATISTICS), latency_interval(summary, key))
+        for key, name in LATENCIES
+    ]
+    widths = [max(9, *(len(row[column]) for row in rows)) for column in range(1, len(rows[0]))]
+    return [
+        f"  {row[0]:<12}" + "".join(f"{text:>{w + 2}}" for text, w in zip(row[1:], widths, strict=True)) for row in rows
+    ]
 
 
 def latency_interval(summary: dict[str, Any], key: str, point: str = "p99") -> str:
