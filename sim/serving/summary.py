@@ -112,7 +112,8 @@ def decode_stall(run: ServingRun, runs: dict[str, Floats], gaps: Floats, weights
         return None
     waited = runs["gap_s"] - runs["first_s"]
     waited = np.where(waited > 1e-9, waited, 0.0) * runs["gap_seqs"]  # less is rounding of the clock
-    return (float(waited.sum()) + run.runs.joiner_waits_s) / between
+    share = (float(waited.sum()) + run.runs.joiner_waits_s) / between
+    return 0.0 if abs(share) < 1e-9 else share  # less is rounding
 
 
 def pipeline_bubble(runs: dict[str, Floats], attributions: list[Attribution]) -> float | None:
