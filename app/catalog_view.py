@@ -19,7 +19,8 @@ from workloads.models import catalog as models
 from workloads.models.counts import active_parameters, kv_bytes_per_token, parameters
 from workloads.traces.catalog import catalog_entry, catalog_names
 
-HARDWARE = ("gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "prices")
+HARDWARE = ("gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "prices", "energy_prices")
+VARIED = ("variation_of", "original_bandwidth_bytes_per_s")  # shown of variations alone
 KINDS = (*HARDWARE, "models", "traces", "policies", "generators", "engines", "studies")
 
 
@@ -63,10 +64,17 @@ def _listed(names: list[str]) -> list[str]:
     return [f"  {name}" for name in names]
 
 
-def _spec_lines(kind: str, name: str) -> list[str]:
+def spec_of(kind: str, name: str) -> Spec:
+    """An entry of HARDWARE: of the catalog by name, or (gpus, links, nics, nodes) a user's own file."""
     spec: Spec = getattr(catalog, kind if kind == "prices" else kind.removesuffix("s"))(name)
-    lines = [f"{name}"]
-    for key, value in spec.model_dump(exclude={"name", "source"}).items():
+    return spec
+
+
+def _spec_lines(kind: str, name: str) -> list[str]:
+    spec = spec_of(kind, name)
+    lines = [spec.name]
+    varied = {key for key in VARIED if getattr(spec, key, None) is None}
+    for key, value in spec.model_dump(exclude={"name", "source", *varied}).items():
         entries = value.items() if isinstance(value, dict) else [(None, value)]
         for entry, number in entries:
             full = key if entry is None else f"{key}.{entry}"

@@ -117,28 +117,51 @@ def compare_command(runs: tuple[Path, ...]) -> None:
 @command("catalog")
 @click.argument("kind", required=False)
 @click.argument("name", required=False)
-def catalog_command(kind: str | None, name: str | None) -> None:
-    """List what Fleetcast knows of a KIND (gpus, models, traces, policies, ...), or one entry with its sources."""
-    from app.catalog_view import print_catalog
+@click.option("--copy-to", type=click.Path(path_type=Path), metavar="FILE", help="Write a copy of the entry (.toml).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the copy: gpu.memory_bytes=2x.")
+def catalog_command(kind: str | None, name: str | None, copy_to: Path | None, overrides: tuple[str, ...]) -> None:
+    """List what Fleetcast knows of a KIND (gpus, models, traces, policies, ...), or one entry with its sources.
 
-    print_catalog(kind, name)
+    NAME may be your own file of a GPU, link, network card or node.
+    """
+    if copy_to is not None or overrides:
+        from app.catalog_copy import copy_entry
+
+        copy_entry(kind, name, copy_to, overrides)
+    else:
+        from app.catalog_view import print_catalog
+
+        print_catalog(kind, name)
 
 
 @command("validate")
 @click.argument("studies", nargs=-1)
 @click.option("--list", "only_list", is_flag=True, help="List the studies.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on standard output, and nothing else.")
-def validate_command(studies: tuple[str, ...], only_list: bool, as_json: bool) -> None:
+@click.option("--point", "points", multiple=True, metavar="NAME", help="Of the one study named, only this point.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key in every scenario simulated.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Keep the rows in this file (.json).")
+def validate_command(
+    studies: tuple[str, ...],
+    only_list: bool,
+    as_json: bool,
+    points: tuple[str, ...],
+    overrides: tuple[str, ...],
+    out: Path | None,
+) -> None:
     """Simulate published STUDIES (FAMILY/NAME; all by default) and set the published figures beside."""
-    from app.validate import print_validation
+    from app.validate import print_list, print_validation
 
-    print_validation(studies, only_list, as_json)
+    if only_list:
+        print_list(studies)
+    else:
+        print_validation(studies, as_json=as_json, points=points, overrides=overrides, out=out)
 
 
 def main() -> None:
     """Entry point."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="fleetcast", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx is not None else "fleetcast"

@@ -2,6 +2,7 @@
 
 Parameters are shares of the data sheet (peak, bandwidth, multiprocessors, cache), so they carry over to another
 device; how well, `calibrated/relatives.toml` says, from predicting each measured device without its own measurements.
+A variation of a catalogued device (`variation_of`) takes that device's parameters, as its closest relative.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,8 @@ ALIKE = {"fp16": "bf16"}
 OTHER_VARIANT = 0.15  # the plain kernel in place of a windowed or wide one
 OTHER_FORMAT = 0.25  # another number format
 UNKNOWN_SPREAD = 0.35  # no relative ever held out
+# Figures of a GPU that no kernel's time or power depends on.
+APART = {"name", "source", "variation_of", "memory_bytes", "pcie", "scale_up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def calibrated_kernel(spec: GpuSpec, operator: str, keys: tuple[str, ...]) -> Ca
     operator: a file of `calibrated/DEVICE/`. keys: the format, as "bf16/fp8", with a variant of the kernel first where
     there is one. Raises FleetcastError where no device of the catalog was ever timed running this kind of kernel.
     """
+    if spec.variation_of is not None:
+        return _varied(spec, spec.variation_of, operator, keys)
     for candidates in (_in_this_format(keys), _in_others(keys)):
         own = fit_file(spec.name, operator) if _is_catalogued(spec) else None
         for key, extra in candidates if own else []:
@@ -75,6 +80,20 @@ def calibrated_kernel(spec: GpuSpec, operator: str, keys: tuple[str, ...]) -> Ca
         f"no device was ever timed for {operator} in {keys[0]}: run `fleetcast calibrate measure` on one, then"
         " `fleetcast calibrate fit`"
     )
+
+
+def _varied(spec: GpuSpec, original_name: str, operator: str, keys: tuple[str, ...]) -> CalibratedKernel:
+    """The original's parameters, less sure by what a family's devices miss each other by, unless nothing that counts
+    was changed.
+    """
+    from hardware_models import catalog
+
+    original = catalog.gpu(original_name)
+    found = calibrated_kernel(original, operator, keys)
+    if spec.model_dump(exclude=APART) == original.model_dump(exclude=APART):
+        return found
+    spread = np.hypot(found.spread, transfer_spread(operator, "family"))
+    return replace(found, spread=spread, grade="assumed", source=f"{found.source}; of {original_name}, by data sheet")
 
 
 def relatives(spec: GpuSpec, operator: str, key: str) -> tuple[dict[str, KernelFit], str]:

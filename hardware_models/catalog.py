@@ -1,7 +1,7 @@
 """The catalog: a name becomes a spec, read from the one TOML file of that name and kept.
 
-`gpu("h100-sxm")` reads `gpus/h100-sxm.toml` and nothing else. `gpu` and `node` also take the path of a user's own
-file (ending in .toml), which is read afresh each time.
+`gpu("h100-sxm")` reads `gpus/h100-sxm.toml` and nothing else. `gpu`, `link`, `nic` and `node` also take the path of a
+user's own file (ending in .toml), which is read afresh each time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.specs import (
+    NO_SOURCE,
     ClusterSpec,
     CpuSpec,
+    EnergyPriceTable,
     GpuSpec,
     LinkSpec,
     NicSpec,
@@ -38,15 +40,18 @@ MODELS: dict[str, type[Spec]] = {
     "node": NodeSpec,
     "cluster": ClusterSpec,
     "price": PriceTable,
+    "energy_price": EnergyPriceTable,
 }
 LIST_PRICES = "list-prices"
+ENERGY_PRICES = "large-users"
+NODE_PARTS = ("gpu", "scale_up", "pcie", "nic")  # keys of a node that may name a file, relative to the node's own
 
 S = TypeVar("S", bound=Spec)
 
 
 def gpu(name: str) -> GpuSpec:
     """A GPU by catalog name, or from the user's own .toml."""
-    return _user_file(GpuSpec, Path(name)) if name.endswith(".toml") else _named(GpuSpec, "gpu", name)
+    return _user_file(GpuSpec, "gpu", Path(name)) if name.endswith(".toml") else _named(GpuSpec, "gpu", name)
 
 
 def cpu(name: str) -> CpuSpec:
@@ -60,24 +65,36 @@ def ssd(name: str) -> SsdSpec:
 
 
 def nic(name: str) -> NicSpec:
-    """A network card by catalog name."""
-    return _named(NicSpec, "nic", name)
+    """A network card by catalog name, or from the user's own .toml; a link file it names is relative to that file."""
+    if not name.endswith(".toml"):
+        return _named(NicSpec, "nic", name)
+    return _located(_user_file(NicSpec, "nic", Path(name)), Path(name).parent, ("link",))
 
 
 def link(name: str) -> LinkSpec:
-    """A link by catalog name."""
-    return _named(LinkSpec, "link", name)
+    """A link by catalog name, or from the user's own .toml."""
+    if not name.endswith(".toml"):
+        return _named(LinkSpec, "link", name)
+    spec = _user_file(LinkSpec, "link", Path(name))
+    return spec if spec.variation_of is None else spec.beside(link(spec.variation_of))
 
 
 def node(name: str) -> NodeSpec:
-    """A server by catalog name, or from the user's own .toml; a GPU file it names is relative to that file."""
+    """A server by catalog name, or from the user's own .toml; files it names (NODE_PARTS) are relative to that file."""
     if not name.endswith(".toml"):
         return _named(NodeSpec, "node", name)
-    path = Path(name)
-    spec = _user_file(NodeSpec, path)
-    if spec.gpu.endswith(".toml"):
-        return spec.model_copy(update={"gpu": str(path.parent / spec.gpu)})
-    return spec
+    return _located(_user_file(NodeSpec, "node", Path(name)), Path(name).parent, NODE_PARTS)
+
+
+def user_parts(server: NodeSpec) -> list[Spec]:
+    """What a server is made of that lies in the user's own files: GPU, links, network card and its link."""
+    parts: list[Spec] = [gpu(server.gpu)] if server.gpu.endswith(".toml") else []
+    links: list[str | None] = [server.scale_up, server.pcie]
+    if server.nic.endswith(".toml"):
+        card = nic(server.nic)
+        parts.append(card)
+        links.append(card.link)
+    return [*parts, *(link(name) for name in links if name is not None and name.endswith(".toml"))]
 
 
 def cluster(name: str) -> ClusterSpec:
@@ -86,8 +103,26 @@ def cluster(name: str) -> ClusterSpec:
 
 
 def prices(name: str = LIST_PRICES) -> PriceTable:
-    """A price table by catalog name."""
-    return _named(PriceTable, "price", name)
+    """A price table by catalog name, or from the user's own .toml, whose source must be stated."""
+    if not name.endswith(".toml"):
+        return _named(PriceTable, "price", name)
+    return _stated(_user_file(PriceTable, "price", Path(name)), name)
+
+
+def energy_price(name: str = ENERGY_PRICES) -> EnergyPriceTable:
+    """A table of electricity prices by catalog name, or from the user's own .toml, whose source must be stated."""
+    if not name.endswith(".toml"):
+        return _named(EnergyPriceTable, "energy_price", name)
+    return _stated(_user_file(EnergyPriceTable, "energy_price", Path(name)), name)
+
+
+def _stated(spec: S, shown: str) -> S:
+    """A table of the user's, which says where its figures come from."""
+    if spec.source["default"] == NO_SOURCE:
+        raise FleetcastError(
+            f'{shown}: no source given; add [source] with default = {{ grade = "quoted", text = "where from" }}'
+        )
+    return spec
 
 
 def price_usd_per_gpu_h(gpu_name: str, table: str = LIST_PRICES) -> float:
@@ -99,7 +134,7 @@ def price_usd_per_gpu_h(gpu_name: str, table: str = LIST_PRICES) -> float:
 
 
 def names(kind: str) -> list[str]:
-    """All catalog names of a kind (gpu, cpu, ssd, nic, link, node, cluster, price), sorted."""
+    """All catalog names of a kind (gpu, cpu, ssd, nic, link, node, cluster, price, energy_price), sorted."""
     singular = kind.removesuffix("s")
     if singular not in MODELS:
         raise UnknownNameError("catalog", kind, MODELS)
@@ -128,8 +163,29 @@ def _entry(kind: str, name: str) -> Spec:
     return spec
 
 
-def _user_file(model: type[S], path: Path) -> S:
-    return _parse(model, path, str(path))
+def _user_file(model: type[S], kind: str, path: Path) -> S:
+    spec = _parse(model, path, str(path))
+    if isinstance(spec, GpuSpec | LinkSpec) and spec.variation_of is not None:
+        _check_variation(spec, _named(model, kind, spec.variation_of), str(path))
+    return spec
+
+
+def _check_variation(spec: GpuSpec | LinkSpec, original: Spec, shown: str) -> None:
+    """A calibration serves other figures of the same kind of thing, not other things."""
+    for key in ("vendor", "architecture", "kind", "topology"):
+        mine, its = getattr(spec, key, None), getattr(original, key, None)
+        if mine != its:
+            raise FleetcastError(
+                f"{shown}: {key} = {mine!r}: it varies {original.name}, whose {key} is {its!r}; keep that,"
+                " or drop variation_of"
+            )
+
+
+def _located(spec: S, folder: Path, keys: tuple[str, ...]) -> S:
+    """The spec with the files it names seen from where we are."""
+    named = {key: getattr(spec, key) for key in keys}
+    files = {key: str(folder / name) for key, name in named.items() if name is not None and name.endswith(".toml")}
+    return spec.model_copy(update=files)
 
 
 def _parse(model: type[S], path: Path, shown: str) -> S:
@@ -143,6 +199,11 @@ def _parse(model: type[S], path: Path, shown: str) -> S:
     schema = data.pop("schema", SCHEMA)
     if schema != SCHEMA:
         raise FleetcastError(f"{shown}: schema = {schema!r} is not known; this version reads schema = {SCHEMA}")
+    return validated(model, data, shown)
+
+
+def validated(model: type[S], data: dict[str, Any], shown: str) -> S:
+    """The spec of a table of figures; raises FleetcastError with the first mistake. `shown`: whose figures."""
     try:
         return model.model_validate(data)
     except ValidationError as error:

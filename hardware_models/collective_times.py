@@ -206,7 +206,7 @@ def _switch_points(steps: Floats, n: Floats, link: LinkSpec, p: NcclParameters) 
     """Bytes up to which NCCL runs LL, and beyond which it runs Simple; LL128 between them if they differ."""
     medium = _medium(link)
     ring = BELIEVED_SHARE * link.bandwidth_bytes_per_s
-    low = min(BELIEVED_LL_SHARE * ring, BELIEVED_LL_BYTES_PER_S.get(link.name.split("-")[0], np.inf))
+    low = min(BELIEVED_LL_SHARE * ring, BELIEVED_LL_BYTES_PER_S.get(link.calibrated_as.split("-")[0], np.inf))
     rates = {"ll": low, "ll128": BELIEVED_LL128_SHARE * ring, "simple": ring}
     fixed = {name: BELIEVED_BASE_S[name] + steps * BELIEVED_HOP_S[medium][name] for name in rates}
     slope = {name: steps / n / rate for name, rate in rates.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from hardware_models.collective_times import (
 from hardware_models.errors import UnknownNameError
 from hardware_models.link_parameters import Cost, custom_cost, nccl_cost
 from hardware_models.ops import Size
+from hardware_models.original import MIXED, bounded_seconds, link_standing, original_link
 from hardware_models.provenance import Source
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ class Fabric:
         payload = _checked(kind, payload_bytes)
         if self.ranks == 1 and kind != "send_recv":
             return np.zeros_like(payload)
-        return self._nccl_and_custom(kind, payload)[0].seconds
+        own = self._nccl_and_custom(kind, payload)[0].seconds
+        original = original_link(self.link)
+        if original is None or (stands := link_standing(self.link, original)) == MIXED:
+            return own
+        return bounded_seconds(own, replace(self, link=original).seconds(kind, payload), stands)
 
     def sigma(self, kind: str, payload_bytes: Size) -> Floats:
         """Standard deviation of log(measured / predicted) of `seconds`; arguments as there."""
@@ -99,7 +104,8 @@ class Fabric:
     @property
     def _nccl(self) -> Cost[NcclParameters]:
         host = self.link.topology == "host"
-        return nccl_cost(self.link.name, self.link.kind, mapped=self.peer_access and host, host=host)
+        link = self.link.calibrated_as
+        return nccl_cost(link, self.link.kind, mapped=self.peer_access and host, host=host).of(self.link)
 
     @property
     def _custom(self) -> Cost[CustomParameters] | None:
@@ -108,7 +114,8 @@ class Fabric:
         mapped = self.link.topology in ("switch", "mesh") or self.ranks == 2
         if not (self.custom_all_reduce and near and mapped):
             return None
-        return custom_cost(self.link.name, self.link.kind)
+        cost = custom_cost(self.link.calibrated_as, self.link.kind)
+        return None if cost is None else cost.of(self.link)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware_models import catalog
 from hardware_models.calibrated_kernel import CalibratedKernel, alike, calibrated_kernel
 from hardware_models.errors import FleetcastError
 from hardware_models.kernels.attention_decode import price_decode
@@ -26,6 +27,7 @@ from hardware_models.ops import (
     GroupedGemm,
     Size,
 )
+from hardware_models.original import MIXED, bounded, standing
 from hardware_models.price import Floats, Price
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Device:
 
     def __init__(self, spec: GpuSpec) -> None:
         self.spec = spec
+        self._standing = standing(spec)
+        self._original = Device(catalog.gpu(spec.variation_of)) if spec.variation_of is not None else None
 
     def peak_flop_per_s(self, dtype: str) -> float:
         """Dense matrix rate in `dtype`; raises FleetcastError where the hardware has none."""
@@ -81,7 +85,18 @@ class Device:
         return replace(found, parameters={**found.parameters, **runs.facts})
 
     def price(self, op: DeviceOp, clock: float = 1.0) -> Price:
-        """Price `op` at a core clock given as a fraction of boost; the clock slows arithmetic, not memory or launch."""
+        """Price `op` at a core clock given as a fraction of boost; the clock slows arithmetic, not memory or launch.
+
+        A variation of a catalogued device is bounded by its original where it is better, or worse, in every figure.
+        """
+        own = self._by_formula(op, clock)
+        if self._standing == MIXED or isinstance(op, AttentionPrefill) or self._original is None:
+            return own  # prompt attention is priced by lines, which do not jump
+        if op.dtype not in self._original.spec.peak_flop_per_s:
+            return own
+        return bounded(own, self._original.price(op, clock), self._standing)
+
+    def _by_formula(self, op: DeviceOp, clock: float) -> Price:
         p = self.kernel(op).parameters
         if isinstance(op, Gemm):
             return price_gemm(op, p, self.spec, self.peak_flop_per_s(op.dtype), clock)

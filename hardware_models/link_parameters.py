@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from hardware_models.collective_times import CustomParameters, NcclParameters, Times
 from hardware_models.fits import KernelFit, fit_file
 from hardware_models.provenance import Frozen, Source
+
+if TYPE_CHECKING:
+    from hardware_models.specs import LinkSpec
 
 Floats = NDArray[np.float64]
 P = TypeVar("P", NcclParameters, CustomParameters)
@@ -48,6 +51,14 @@ class Cost(Generic[P]):
                 low, high = self.valid[name]
                 outside = outside | (sizes < low) | (sizes > high)
         return np.asarray(np.where(outside, OUTSIDE * spread, spread))
+
+    def of(self, link: LinkSpec) -> Self:
+        """On the link they were looked up for: less sure on a variation of it, by what shares of data sheets miss."""
+        if link.variation_of is None:
+            return self
+        spread = {name: float(np.hypot(own, ASSUMED_SPREAD[name])) for name, own in self.spread.items()}
+        text = f"{self.source.text}; of {link.variation_of}, by data sheet"
+        return replace(self, spread=spread, source=Source(grade="assumed", text=text))
 
 
 class LinkEfficiency(Frozen):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware_models import catalog
 from hardware_models.calibrated_kernel import calibrated_kernel, relatives
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ def voltage(clock: Floats, parameters: Mapping[str, float]) -> Floats:
 def power_model(spec: GpuSpec) -> PowerModel:
     """The device's own calibration, or its nearest relatives'; raises FleetcastError where no device has one."""
     found = calibrated_kernel(spec, OPERATOR, (KEY,))
+    if spec.variation_of is not None:
+        original = power_model(catalog.gpu(spec.variation_of))
+        return PowerModel(
+            original.parameters, idle_w(spec), spec.tdp_w, float(found.spread.max()), found.grade, found.source
+        )
     parameters = found.parameters if found.grade != "assumed" else mean_parameters(spec)
     return PowerModel(parameters, idle_w(spec), spec.tdp_w, float(found.spread.max()), found.grade, found.source)
 

@@ -7,7 +7,7 @@ Bandwidths of links and cards are per direction, never the sum of both.
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -80,6 +80,7 @@ class GpuSpec(Spec):
     pcie: str  # link to the host: PCIe or C2C
     scale_up: str | None = None  # NVLink or xGMI link of its usual node; None: it has no such port
     peak_flop_per_s: dict[str, Rate]
+    variation_of: str | None = None  # the catalog's device that this one varies: its calibration prices this one
 
     @field_validator("peak_flop_per_s")
     @classmethod
@@ -139,6 +140,25 @@ class LinkSpec(Spec):
     topology: Literal["switch", "pairs", "mesh", "host"]
     in_switch_reduction: bool = False  # the switch adds up all-reduces itself (SHARP)
     peer_bandwidth_bytes_per_s: Rate | None = None  # mesh: to the nearest peer; None: alike to all
+    variation_of: str | None = None  # the catalog's link that this one varies: its calibration prices this one
+    original_bandwidth_bytes_per_s: Rate | None = None  # what the ranks would have of that one; None: all
+
+    def beside(self, original: LinkSpec) -> LinkSpec:
+        """The link, with what it varies noted."""
+        return self.model_copy(update={"original_bandwidth_bytes_per_s": original.bandwidth_bytes_per_s})
+
+    def narrowed(self, bandwidth_bytes_per_s: float) -> LinkSpec:
+        """The part of it that some ranks have, and the same part of what it varies."""
+        update: dict[str, Any] = {"bandwidth_bytes_per_s": bandwidth_bytes_per_s}
+        if self.original_bandwidth_bytes_per_s is not None:
+            part = bandwidth_bytes_per_s / self.bandwidth_bytes_per_s
+            update["original_bandwidth_bytes_per_s"] = self.original_bandwidth_bytes_per_s * part
+        return self.model_copy(update=update)
+
+    @property
+    def calibrated_as(self) -> str:
+        """The catalog's link whose calibration prices this one."""
+        return self.variation_of or self.name
 
 
 class NodeSpec(Spec):
@@ -184,3 +204,11 @@ class PriceTable(Spec):
 
     date: datetime.date
     usd_per_gpu_h: dict[str, Positive]
+
+
+class EnergyPriceTable(Spec):
+    """Electricity prices of one day, by region, and how much more than its computers a site draws, by kind of site."""
+
+    date: datetime.date
+    usd_per_kwh: dict[str, Positive]
+    pue: dict[str, Annotated[float, Field(ge=1.0, le=10.0, strict=True)]]  # power usage effectiveness

@@ -45,8 +45,8 @@ def _contents(scenario: Scenario) -> Iterator[bytes]:
     """Of the user's own files: hardware as it was read, model and trace as they lie."""
     if scenario.cluster.node.endswith(".toml"):
         node = catalog.node(scenario.cluster.node)
-        yield node.model_dump_json().encode()
-        yield catalog.gpu(node.gpu).model_dump_json().encode()
+        for spec in (node, *catalog.user_parts(node)):
+            yield spec.model_dump_json().encode()
     for name in (scenario.model.config, scenario.workload.trace):
         path = Path(name) if name else None
         if path is not None and path.is_file():

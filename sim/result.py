@@ -83,6 +83,25 @@ class Result:
             ) from None
 
 
+def write_folder(folder: Path, contents: Mapping[str, FileContent]) -> None:
+    """Write files into a folder of their own, all or nothing, in place of what was there (see `check_run_folder`).
+
+    Raises FleetcastError where that cannot be.
+    """
+    try:
+        with _new_folder(folder.resolve()) as building:
+            for name, content in contents.items():
+                (building / name).parent.mkdir(exist_ok=True)
+                if isinstance(content, str):
+                    (building / name).write_text(content, encoding="utf-8")
+                else:
+                    content(building / name)
+    except OSError as error:
+        raise FleetcastError(
+            f"--out {folder}: cannot be written ({error.strerror}); give a folder that may be made"
+        ) from None
+
+
 def check_run_folder(folder: Path, extra: Iterable[str] = ()) -> None:
     """Refuse a place that holds anything but an earlier run (with files named as `extra`) or nothing."""
     try:

@@ -22,18 +22,20 @@ def run(
     exact: bool = False,
     requests: RequestTable | None = None,
     watch: Callable[[RequestLog], None] | None = None,
+    log: RequestLog | None = None,
 ) -> Result:
     """Simulate a scenario; raises FleetcastError for an impossible one.
 
     exact: one event an iteration. requests: a workload in place of the scenario's own. watch: called once, before the
-    clock starts, with the log whose `finished` grows as requests end.
+    clock starts, with the log whose `finished` grows as requests end. log: a fresh one of `requests` that does
+    more than note, such as end the run by an exception of its own.
     """
     if requests is None:
         requests = load_requests(scenario.workload, scenario.seed)
     collecting = gc.isenabled()
     gc.disable()  # the engines make millions of short-lived objects and no cycles
     try:
-        serving = simulate_serving(scenario, requests, exact, watch)
+        serving = simulate_serving(scenario, requests, exact, watch, log)
     finally:
         if collecting:
             gc.enable()

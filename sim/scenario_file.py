@@ -32,7 +32,7 @@ def load_scenario(path: str | Path, overrides: tuple[str, ...] = ()) -> Scenario
 def parse_scenario(data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...] = ()) -> Scenario:
     """Validate scenario tables; `origin` names them in messages."""
     for override in overrides:
-        _set(data, override)
+        apply_override(data, override)
     resolve_paths(data, folder)
     try:
         scenario = Scenario.model_validate(data)
@@ -49,18 +49,25 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         if path.is_dir():
             raise FleetcastError(f"{path}: is a folder; give a scenario file (TOML)")
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FleetcastError(f"{path}: no such file; give a scenario file (TOML)") from None
     except OSError as error:
         raise FleetcastError(
             f"{_shortened(path)}: cannot be read ({error.strerror}); give a scenario file (TOML)"
         ) from None
+    return toml_tables(content, str(path))
+
+
+def toml_tables(content: bytes, origin: str) -> dict[str, Any]:
+    """The tables of a TOML document, which `origin` names in messages; raises FleetcastError for one that is none."""
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise FleetcastError(f"{path}: is not UTF-8 text; give a scenario file (TOML) saved as UTF-8") from None
+        raise FleetcastError(f"{origin}: is not UTF-8 text; give a scenario file (TOML) saved as UTF-8") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, as are numbers of 5,000 digits
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
-        raise FleetcastError(f"{path}: is not valid TOML: {detail}") from None
+        raise FleetcastError(f"{origin}: is not valid TOML: {detail}") from None
 
 
 def _shortened(path: Path) -> str:
@@ -68,7 +75,10 @@ def _shortened(path: Path) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def _set(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set one `key=value` in a scenario's tables, the key dotted, the value TOML or a bare word; raises
+    FleetcastError.
+    """
     key, found, text = override.partition("=")
     *tables, last = (part.strip() for part in key.split("."))
     if not found or not all((*tables, last)):
@@ -78,11 +88,11 @@ def _set(data: dict[str, Any], override: str) -> None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise FleetcastError(f"--set {override}: '{name}' is a value, not a table; set it as a whole")
-    table[last] = _override_value(text)
+    table[last] = override_value(text)
 
 
-def _override_value(text: str) -> Any:
-    """A TOML value; anything else is a bare word, so a string."""
+def override_value(text: str) -> Any:
+    """What `key=TEXT` sets: a TOML value; anything else is a bare word, so a string."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -131,30 +141,31 @@ def _check_names(scenario: Scenario) -> None:
 
 def scenario_toml(scenario: Scenario) -> str:
     """A scenario as a TOML document that loads back to an equal one."""
-    lines: list[str] = []
-    tables: dict[str, dict[str, Any]] = {}
-    for key, value in scenario.model_dump(exclude_none=True).items():
-        if isinstance(value, dict):
-            tables[key] = value
-        else:
-            lines.append(f"{key} = {_toml_value(value)}")
-    for name, table in tables.items():
+    return tables_toml(scenario.model_dump(exclude_none=True))
+
+
+def tables_toml(tables: dict[str, Any]) -> str:
+    """A scenario's tables as a TOML document, a section each."""
+    sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
+    lines = [f"{key} = {toml_value(value)}" for key, value in tables.items() if key not in sections]
+    for name, table in sections.items():
         lines += ["", f"[{name}]"]
-        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
+        lines += [f"{key} = {toml_value(value)}" for key, value in table.items()]
     return "\n".join(lines) + "\n"
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # else a JSON string is a TOML one
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{_toml_key(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return repr(value)
 
 
 def _toml_key(key: str) -> str:
-    return key if BARE_KEY.fullmatch(key) else _toml_value(key)
+    return key if BARE_KEY.fullmatch(key) else toml_value(key)

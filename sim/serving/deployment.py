@@ -76,7 +76,7 @@ def deploy(scenario: Scenario) -> Deployment:
     device, network = Device(gpu), scenario.cluster.network
     fabric = tensor_fabric(node, tp, network)
     layers = split_layers(architecture.num_layers, pp)
-    stages = [_stage(_tables(architecture, gpu, node, network, dtypes, tp, part), profile, part) for part in layers]
+    stages = [_stage(_tables(architecture, gpu, fabric, dtypes, tp, part), profile, part) for part in layers]
     heaviest = max(layers, key=lambda part: weight_bytes(architecture, model.weight_dtype, tp=tp, layers=part))
     kv_bytes = max(kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers)
     memory = plan_memory(
@@ -178,7 +178,7 @@ def _scale_up(node: NodeSpec, name: str, ranks: int) -> LinkSpec:
         return link
     peer = link.peer_bandwidth_bytes_per_s or link.bandwidth_bytes_per_s / (node.scale_up_group - 1)
     share = min(link.bandwidth_bytes_per_s, (ranks - 1) * peer)
-    return link.model_copy(update={"bandwidth_bytes_per_s": share})
+    return link.narrowed(share)
 
 
 def _network(node: NodeSpec, name: str | None) -> LinkSpec:
@@ -188,7 +188,7 @@ def _network(node: NodeSpec, name: str | None) -> LinkSpec:
     card = catalog.nic(node.nic)
     link = catalog.link(name or card.link)
     share = min(link.bandwidth_bytes_per_s, card.bandwidth_bytes_per_s) * min(1.0, node.nics / node.gpus)
-    return link.model_copy(update={"bandwidth_bytes_per_s": share})
+    return link.narrowed(share)
 
 
 def _stage(tables: _Tables, profile: Framework, layers: LayerRange) -> StageCost:
@@ -223,8 +223,7 @@ class _Tables:
 def _tables(
     architecture: ModelArchitecture,
     gpu: GpuSpec,
-    node: NodeSpec,
-    network: str | None,
+    fabric: AnyFabric,
     dtypes: Dtypes,
     tp: int,
     layers: LayerRange,
@@ -235,7 +234,7 @@ def _tables(
         lambda tokens: token_operators(architecture, tokens, tp, layers, dtypes),
         lambda samples: head_operators(architecture, samples, tp, dtypes) if last else [],
         device,
-        tensor_fabric(node, tp, network),
+        fabric,
     )
     shapes = attention_shapes(architecture, tp, layers)
     windows = {shape.window for shape in shapes if shape.window}

@@ -39,19 +39,20 @@ def simulate_serving(
     requests: RequestTable,
     exact: bool = False,
     watch: Callable[[RequestLog], None] | None = None,
+    log: RequestLog | None = None,
 ) -> ServingRun:
     """Serve `requests` on the scenario's engines until the last one is done.
 
-    exact: one event an iteration instead of one a run of equal iterations; the answers agree to 1e-9. Raises
-    FleetcastError for an impossible scenario, DoesNotFitError where the model, or the memory set aside for one
-    sequence, is larger than the hardware holds.
+    exact: one event an iteration instead of one a run of equal iterations; the answers agree to 1e-9. log: where they
+    are noted, in place of a plain log. Raises FleetcastError for an impossible scenario, DoesNotFitError where the
+    model, or the memory set aside for one sequence, is larger than the hardware holds.
     """
     deployment = deploy(scenario)
     scheduler = make_scheduler(scenario, deployment)
     check_reservation(scenario, scheduler, deployment)
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     env = simpy.Environment()
-    request_log, run_log = RequestLog(requests), RunLog()
+    request_log, run_log = RequestLog(requests) if log is None else log, RunLog()
     if watch is not None:
         watch(request_log)
     columns = RequestColumns(requests)

@@ -12,6 +12,7 @@ ENTRIES = {
     "nodes": ("dgx-h100", "h100-sxm"),
     "clusters": ("selene", "node"),
     "prices": ("list-prices", "h100-sxm"),
+    "energy_prices": ("large-users", "usd_per_kwh"),
     "models": ("llama-3.1-8b", "hidden_size: 4096"),
     "traces": ("azure-conv-2023", "requests"),
     "policies": ("chunked_prefill", "watermark_fraction"),

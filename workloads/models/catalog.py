@@ -40,6 +40,11 @@ def model(name_or_path: str, base: str | Path = ".") -> ModelArchitecture:
     raise _unknown(name_or_path)
 
 
+def known_name(name: str) -> str | None:
+    """The catalog's name for a name or an alias; None where it has neither. Reads no file of the user's."""
+    return _catalog_name(name)
+
+
 def source(name: str) -> str:
     """Where the figures of a catalog entry come from."""
     known = _catalog_name(name)
