@@ -1,12 +1,192 @@
-"""`fleetcast plan`."""
+"""`fleetcast plan`: what serves a demand within its SLO for least, what a deployment sustains, a fleet for a day."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.commands import FleetcastCommand
+from hardware_models.errors import FleetcastError
+
+if TYPE_CHECKING:
+    from app.plan_progress import Line
+    from sim.plan.prices import Prices
+    from sim.plan.space import Space
+    from sim.scenario import Scenario
+
+NOTHING_FOUND = 1
+OBJECTIVES = ("cost", "gpus", "energy")
 
 
 @click.command("plan", cls=FleetcastCommand)
-def plan() -> None:
-    """Not there yet."""
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the scenario.")
+@click.option("--capacity", is_flag=True, help="The highest rate that the scenario's own deployment sustains.")
+@click.option("--day", is_flag=True, help="A fleet, mixed and scaled by the hour, for a day's demand.")
+@click.option(
+    "--rate", "rate_per_s", type=float, help="Demand, requests/s, in place of the workload's own; its peak with --day."
+)
+@click.option("--minimize", type=click.Choice(OBJECTIVES), default="cost", show_default=True, help="What is best.")
+@click.option("--nodes", help="Node types to choose from (catalog names, or .toml files).")
+@click.option("--tp", help="Tensor-parallel sizes to try. [1,2,4,8]")
+@click.option("--pp", help="Pipeline-parallel sizes to try. [1,2]")
+@click.option("--schedulers", help="Schedulers to try. [the scenario's]")
+@click.option("--weight-dtypes", help="Weight formats to try. [the scenario's]")
+@click.option("--batched-tokens", help="max_num_batched_tokens to try. [the scenario's]")
+@click.option("--max-gpus", type=int, default=512, show_default=True, help="GPUs bought at most.")
+@click.option("--exhaustive", is_flag=True, help="Simulate every number of nodes; take nothing for granted.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of --capacity's interval over seeds.")
+@click.option("--precision", type=float, default=0.05, show_default=True, help="Half-width at which seeds suffice.")
+@click.option("--seeds", "most_seeds", type=int, default=10, show_default=True, help="Most seeds for --capacity.")
+@click.option("--demand", type=click.Path(path_type=Path), help="CSV of the day: hour,request_rate. [the trace's]")
+@click.option(
+    "--boot-minutes", type=float, default=10.0, show_default=True, help="A node is paid for before it serves."
+)
+@click.option("--start-usd", type=float, default=0.0, show_default=True, help="Each start of a node costs, besides.")
+@click.option("--reserved", "reserved_ratio", type=float, help="Price of a node reserved for the day over on demand.")
+@click.option("--limit", "limits", multiple=True, metavar="NODE=COUNT", help="Nodes of a type at most, with --day.")
+@click.option("--prices", "prices_file", type=str, help="Your own GPU prices (.toml, as of `catalog prices`).")
+@click.option("--energy-prices", type=str, help="Your own electricity prices (.toml, as of `catalog energy_prices`).")
+@click.option("--region", type=str, help="Whose electricity. [us-average]")
+@click.option("--pue", type=str, help="Site over computer power: a number, or a kind of site. [survey-average]")
+@click.option("--out", type=click.Path(path_type=Path), help="Write plan.json, ready scenarios and a report here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on standard output, and nothing else.")
+@click.pass_context
+def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO.
+
+    Exit code 1: nothing keeps the SLO; the report names what came nearest.
+    """
+    from app.plan_progress import Line
+    from sim.scenario_file import load_scenario
+
+    if options["capacity"] and options["day"]:
+        raise FleetcastError("--capacity and --day are two questions; ask one at a time")
+    loaded = load_scenario(scenario, overrides)
+    if options["out"] is not None:
+        from app.plan_outputs import check_out
+
+        check_out(options["out"])
+    question = _capacity if options["capacity"] else _day if options["day"] else _deployment
+    with Line() as line:
+        found = question(loaded, options, line)
+    if not found:
+        context.exit(NOTHING_FOUND)
+
+
+def _deployment(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
+    from app.plan_console import plan_lines
+    from app.plan_outputs import deliver
+    from sim.plan.serving import plan_serving
+    from sim.plan.table import plan_json
+
+    found = plan_serving(
+        scenario,
+        _space(options),
+        rate_per_s=options["rate_per_s"],
+        minimize=options["minimize"],
+        prices=_prices(options),
+        exhaustive=options["exhaustive"],
+        progress=line.search,
+    )
+    line.clear()
+    ready = {} if found.best is None else {"best.toml": found.best}
+    deliver(plan_json(found), lambda: plan_lines(found), ready, options["out"], as_json=options["as_json"])
+    return found.winner is not None
+
+
+def _capacity(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
+    from app.plan_console import capacity_lines
+    from app.plan_outputs import deliver
+    from sim.plan.demand import workload_at
+    from sim.plan.sustainable import RateOptions, find_sustainable
+    from sim.plan.table import sustainable_json
+
+    asked = RateOptions(
+        confidence=options["confidence"], precision=options["precision"], most_seeds=options["most_seeds"],
+        least_seeds=min(3, max(1, options["most_seeds"])),
+    )  # fmt: skip
+    found = find_sustainable(scenario, asked, line.say)
+    line.clear()
+    ready = {}
+    if found.found:
+        workload = workload_at(scenario.workload, scenario.seed, found.rate_per_s)
+        ready["best.toml"] = scenario.model_copy(update={"workload": workload})
+    deliver(
+        sustainable_json(scenario, found), lambda: capacity_lines(scenario, found), ready, options["out"],
+        as_json=options["as_json"],
+    )  # fmt: skip
+    return found.found
+
+
+def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
+    from app.plan_day_console import day_lines
+    from app.plan_outputs import deliver
+    from sim.plan.day import DayOptions, plan_day
+    from sim.plan.day_demand import day_demand
+    from sim.plan.day_table import day_json
+
+    demand = day_demand(scenario, options["demand"], options["rate_per_s"])
+    asked = DayOptions(
+        boot_minutes=options["boot_minutes"], start_usd=options["start_usd"],
+        reserved_ratio=options["reserved_ratio"], limits=_limits(options["limits"]),
+    )  # fmt: skip
+    found = plan_day(scenario, demand, _space(options), _prices(options), asked, line.say)
+    line.clear()
+    deliver(day_json(found), lambda: day_lines(found), found.ready(), options["out"], as_json=options["as_json"])
+    return found.found
+
+
+def _space(options: dict[str, Any]) -> Space:
+    from sim.plan.space import Space
+
+    return Space(
+        nodes=_names("--nodes", options["nodes"]),
+        tensor_parallel_sizes=_numbers("--tp", options["tp"]),
+        pipeline_parallel_sizes=_numbers("--pp", options["pp"]),
+        schedulers=_names("--schedulers", options["schedulers"]),
+        weight_dtypes=_names("--weight-dtypes", options["weight_dtypes"]),
+        max_num_batched_tokens=_numbers("--batched-tokens", options["batched_tokens"]),
+        max_gpus=options["max_gpus"],
+    )
+
+
+def _prices(options: dict[str, Any]) -> Prices:
+    from hardware_models import catalog
+    from sim.plan.prices import DEFAULT_REGION, DEFAULT_SITE, Prices
+
+    return Prices.read(
+        options["prices_file"] or catalog.LIST_PRICES,
+        options["energy_prices"] or catalog.ENERGY_PRICES,
+        options["region"] or DEFAULT_REGION,
+        options["pue"] or DEFAULT_SITE,
+    )
+
+
+def _names(option: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise FleetcastError(f"{option} '{text}': has an empty name; write it as a,b,c")
+    return names
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    names = _names(option, text)
+    try:
+        return None if names is None else tuple(int(name) for name in names)
+    except ValueError:
+        raise FleetcastError(f"{option} {text}: is no list of whole numbers; write it as 1,2,4") from None
+
+
+def _limits(given: tuple[str, ...]) -> dict[str, int]:
+    limits = {}
+    for text in given:
+        name, found, count = text.partition("=")
+        if not found or not count.strip().isdigit():
+            raise FleetcastError(f"--limit {text}: write it as node=count, for example dgx-h100=4")
+        limits[name.strip()] = int(count)
+    return limits
