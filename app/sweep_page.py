@@ -1,0 +1,122 @@
+"""A self-contained HTML page about a sweep: the answer first, then pictures, then the settings in a table."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+import plotly.offline
+
+from app.html_report import PLOT_CONFIG, STYLE
+from app.sweep_figures import figures
+from app.sweep_report import FIGURES, asked_lines, limit_lines, reason_lines, shares_note, verdict
+from sim.sweep.analysis import Analysis, bars
+from sim.sweep.columns import SWEEP_METRICS
+from sim.sweep.sensitivity import level_text
+
+TABLE_ROWS = 50
+NARROW = ".wide td, .wide th { white-space: nowrap; }"
+
+
+def html_report(analysis: Analysis) -> str:
+    """The page as one string; it needs no network, and the same rows give the same page."""
+    sweep = analysis.sweep
+    points = sum(analysis.statuses.values())
+    name, *asked = (_unstyled(line) for line in asked_lines(sweep, points, points // len(sweep.seeds)))
+    first, *rest = [*verdict(analysis), *limit_lines(analysis)]
+    reasons = "\n".join(_unstyled(line) for line in reason_lines(analysis)).strip("\n")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(name)} - Fleetcast</title><style>{STYLE}{NARROW}</style>
+<script>{plotly.offline.get_plotlyjs()}</script></head><body>
+<h1>{escape(name)}</h1>
+<p><b>{escape(first)}</b></p>
+{"".join(f"<p>{escape(text)}</p>" for text in rest)}
+<div class="cards">{_cards(analysis)}</div>
+{_bottleneck(analysis)}
+{_pictures(analysis)}
+{_effects(analysis)}
+<h2>{_table_title(analysis)}</h2><div class="wide">{_table(analysis)}</div>
+{f"<h2>Points without an answer</h2><pre>{escape(reasons)}</pre>" if reasons else ""}
+<h2>What was asked</h2><pre>{escape(chr(10).join(line.strip() for line in asked))}</pre>
+<h2>Sweep</h2><pre>{escape(sweep.toml())}</pre>
+</body></html>
+"""
+
+
+def _cards(analysis: Analysis) -> str:
+    """Key figures of the best setting."""
+    best = analysis.best
+    cards = ""
+    for key in dict.fromkeys((analysis.goal.metric.key, *FIGURES)) if best is not None else ():
+        assert best is not None
+        metric = SWEEP_METRICS[key]
+        number, _, unit = metric.text(float(best[key])).partition(" ")
+        low, high = bars(best, metric)
+        ends = f"{metric.text(low).partition(' ')[0]} to {metric.text(high).partition(' ')[0]}" if low != high else ""
+        cards += (
+            f'<div class="card"><span>{escape(metric.name)}</span><b>{escape(number)}</b> <small>{escape(unit)}</small>'
+            f"{f'<small class=bars>90 %: {escape(ends)}</small>' if ends else ''}</div>"
+        )
+    return cards
+
+
+def _bottleneck(analysis: Analysis) -> str:
+    best = analysis.best
+    if best is None:
+        return ""
+    return f"<p>{escape(str(best['bottleneck']))} The times are <b>{escape(str(best['grade']))}</b>.</p>"
+
+
+def _pictures(analysis: Analysis) -> str:
+    html = ""
+    for number, (title, figure) in enumerate(figures(analysis).items(), start=1):
+        picture = figure.to_html(
+            full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
+        )
+        html += f'<h2>{escape(title)}</h2><div class="wide">{picture}</div>'
+    return html
+
+
+def _effects(analysis: Analysis) -> str:
+    """Shares of variance, with what they are."""
+    metric = analysis.goal.metric
+    if not analysis.effects:
+        return ""
+    rows = ""
+    for effect in analysis.effects:
+        low, high = (metric.text(end(effect.means)) for end in (min, max))
+        rows += f"<tr><td>{escape(effect.key)}</td><td>{effect.share:.1%}</td><td>{low}</td><td>{high}</td></tr>"
+    note = shares_note(analysis)
+    return (
+        f"<h2>What moves {escape(metric.name)}</h2><table><tr><th>axis</th><th>share of its variance</th>"
+        f"<th>lowest mean</th><th>highest mean</th></tr>{rows}</table><p>{escape(note)}</p>"
+    )
+
+
+def _table_title(analysis: Analysis) -> str:
+    shown, ranked = min(TABLE_ROWS, len(_listed(analysis))), len(_listed(analysis))
+    what = "settings, best first" if len(analysis.ranked) else "settings (none keeps every limit)"
+    return f"{shown} of {ranked:,} {what}" if shown < ranked else f"{ranked:,} {what}"
+
+
+def _listed(analysis: Analysis) -> pd.DataFrame:
+    return analysis.ranked if len(analysis.ranked) else analysis.settings
+
+
+def _table(analysis: Analysis) -> str:
+    keys = list(dict.fromkeys((analysis.goal.metric.key, *(m.metric.key for m in analysis.goal.limits), *FIGURES)))
+    metrics = [SWEEP_METRICS[key] for key in keys]
+    head = "".join(f"<th>{escape(text)}</th>" for text in (*analysis.sweep.keys, *(m.name for m in metrics), "grade"))
+    body = ""
+    for _, setting in _listed(analysis).head(TABLE_ROWS).iterrows():
+        cells = [level_text(setting[key]) for key in analysis.sweep.keys]
+        cells += [metric.text(float(setting[metric.key])) for metric in metrics]
+        body += "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in (*cells, str(setting["grade"]))) + "</tr>"
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _unstyled(line: str) -> str:
+    import click
+
+    return click.unstyle(line)

@@ -1,0 +1,35 @@
+"""The best setting of a sweep as a scenario file that `fleetcast run` takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from sim.scenario import Scenario
+from sim.scenario_file import PATH_KEYS, scenario_toml
+from sim.sweep.analysis import analyse
+from sim.sweep.folder import BEST
+from sim.sweep.parts import write_text
+from sim.sweep.points import Points, scenario_tables
+
+
+def write_best(points: Points, rows: pd.DataFrame, folder: Path) -> None:
+    """Write best.toml, with the first seed; nothing where no setting keeps the limits."""
+    best = analyse(points.sweep, rows).best
+    if best is not None:
+        point = points.points[int(best["first"])]
+        tables = scenario_tables(points.sweep, points.settings[point.setting], point.seed)
+        write_text(scenario_toml(_beside(Scenario.model_validate(tables), folder.resolve())), folder / BEST)
+
+
+def _beside(scenario: Scenario, folder: Path) -> Scenario:
+    """The same scenario, its absolute paths seen from a folder."""
+    tables = scenario.model_dump()
+    for section, key in PATH_KEYS:
+        value = tables[section][key]
+        if isinstance(value, str) and Path(value).is_absolute():
+            path = os.path.relpath(value, folder)
+            tables[section][key] = path if "/" in path else f"./{path}"
+    return Scenario.model_validate(tables)

@@ -1,0 +1,64 @@
+"""What a row of a sweep holds of a run's summary: every metric, and the ends of its 90 % interval where it has one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hardware_models.errors import UnknownNameError
+from sim.metrics import SUMMARY_METRICS, Metric
+
+PER_USER = "output_tokens_per_s_per_user"
+SPEED = Metric(PER_USER, "output tokens a user", "tokens/s", "tokens/s", 1.0, True)
+PER_USER_OF = "tpot_s.mean"  # its inverse
+SWEEP_METRICS: dict[str, Metric] = SUMMARY_METRICS | {PER_USER: SPEED}
+
+_POINTS = ("mean", "p50", "p90", "p95", "p99")
+_RATES = (
+    "duration_s",
+    "request_throughput",
+    "output_throughput",
+    "total_token_throughput",
+    "output_tokens_per_s_per_gpu",
+    "request_goodput_per_s",
+    "goodput_fraction",
+    "cost_usd",
+    "usd_per_million_output_tokens",
+)
+WITH_INTERVAL = tuple(
+    key
+    for key in SWEEP_METRICS
+    if key in _RATES or key == PER_USER or (key.rpartition(".")[2] in _POINTS and not key.startswith("bound_by."))
+)
+VALUE_COLUMNS = (*SWEEP_METRICS, *(f"{key}.{end}" for key in WITH_INTERVAL for end in ("low", "high")))
+
+
+def sweep_metric(key: str, where: str) -> Metric:
+    """A metric by its dotted key; raises UnknownNameError, in which `where` says what asked for it."""
+    if key not in SWEEP_METRICS:
+        raise UnknownNameError(where, key, SWEEP_METRICS)
+    return SWEEP_METRICS[key]
+
+
+def summary_values(summary: dict[str, Any]) -> tuple[float, ...]:
+    """Of VALUE_COLUMNS, as stored; NaN where the summary has none."""
+    values = {key: metric.value(summary) for key, metric in SUMMARY_METRICS.items()}
+    values[PER_USER] = _inverse(values[PER_USER_OF])
+    for key in WITH_INTERVAL:
+        low, high = _interval(summary["interval_90"], PER_USER_OF if key == PER_USER else key)
+        if key == PER_USER:
+            low, high = _inverse(high), _inverse(low)
+        values[f"{key}.low"], values[f"{key}.high"] = low, high
+    return tuple(values[column] for column in VALUE_COLUMNS)
+
+
+def _interval(intervals: Mapping[str, Any], key: str) -> tuple[float, float]:
+    node: Any = intervals
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return (float(node[0]), float(node[1])) if isinstance(node, list) else (math.nan, math.nan)
+
+
+def _inverse(value: float) -> float:
+    return 1.0 / value if value > 0.0 else math.nan

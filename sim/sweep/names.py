@@ -1,0 +1,54 @@
+"""Names in a scenario that only a run would look up, looked up before: hardware, model, engine, policies, workload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hardware_models import catalog
+from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.framework import framework
+from policies.serving import ROUTERS
+from sim.scenario import ClusterSection, Scenario, WorkloadSection
+from sim.serving.deployment import deploy
+from sim.serving.simulate import make_policy, make_scheduler
+from workloads.generators import make_generator
+from workloads.models.catalog import model
+from workloads.traces.catalog import catalog_names
+
+
+def check_names(scenario: Scenario) -> None:
+    """Raise FleetcastError for a name that nothing has, or for a policy's key that it does not know.
+
+    A deployment that cannot be is no matter of names, and passes.
+    """
+    _check_cluster(scenario.cluster)
+    model(scenario.model.config)
+    framework(scenario.serving.engine)
+    make_policy("serving.router", scenario.serving.router, ROUTERS, {})
+    _check_workload(scenario.workload)
+    try:
+        deployment = deploy(scenario)
+    except FleetcastError:
+        return
+    make_scheduler(scenario, deployment)
+
+
+def _check_cluster(cluster: ClusterSection) -> None:
+    if not cluster.node.endswith(".toml") and cluster.node not in (nodes := catalog.names("nodes")):
+        raise UnknownNameError("cluster.node", cluster.node, nodes)
+    catalog.gpu(catalog.node(cluster.node).gpu)
+    if cluster.network is not None and cluster.network not in (links := catalog.names("links")):
+        raise UnknownNameError("cluster.network", cluster.network, links)
+
+
+def _check_workload(workload: WorkloadSection) -> None:
+    if workload.generator is not None:
+        make_generator(workload.generator)
+        return
+    trace = workload.trace or ""
+    if trace in catalog_names():
+        return
+    if "/" not in trace:
+        raise UnknownNameError("workload.trace", trace, catalog_names())
+    if not Path(trace).is_file():
+        raise FleetcastError(f"workload.trace: {trace}: no such file; give a trace file, or a name of the catalog")

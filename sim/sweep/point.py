@@ -1,0 +1,63 @@
+"""One point of a sweep: a scenario to run, and what came of it. This is all that a worker does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hardware_models.errors import FleetcastError
+
+OK, INFEASIBLE, FAILED = "ok", "infeasible", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is sent to a worker."""
+
+    index: int  # of the point in its sweep
+    point_id: str
+    tables: dict[str, Any]  # of the scenario; paths in it are absolute
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a worker sends back."""
+
+    status: str  # ok, infeasible (no such deployment), failed (no answer: a crash, a time limit)
+    reason: str = ""
+    grade: str = ""
+    bottleneck: str = ""
+    figures: tuple[float, ...] = field(default=(), repr=False)  # of VALUE_COLUMNS; empty without an answer
+    wall_s: float = 0.0
+
+
+Work = Callable[[Job], Outcome]
+
+
+def run_point(job: Job) -> Outcome:
+    """Simulate; a deployment that cannot be is infeasible, whatever else goes wrong is a failure, with its reason."""
+    from sim.run import run
+    from sim.scenario import Scenario
+    from sim.sweep.columns import summary_values
+    from sim.sweep.request_cache import CACHE
+
+    start = time.perf_counter()
+    try:
+        scenario = Scenario.model_validate(job.tables)
+        summary = run(scenario, requests=CACHE.requests(scenario.workload, scenario.seed)).summary
+    except FleetcastError as error:
+        return Outcome(INFEASIBLE, str(error), wall_s=time.perf_counter() - start)
+    wall_s = time.perf_counter() - start
+    return Outcome(OK, "", summary["grade"], summary["bottleneck"], summary_values(summary), wall_s)
+
+
+def guarded(work: Work, job: Job) -> Outcome:
+    """Whatever `work` raises is an outcome."""
+    start = time.perf_counter()
+    try:
+        return work(job)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return Outcome(FAILED, reason[:500], wall_s=time.perf_counter() - start)

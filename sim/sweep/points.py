@@ -1,0 +1,250 @@
+"""From a sweep to its points: settings drawn, constraints kept, every scenario validated, each with its address.
+
+A setting is a value an axis; a point is a setting with a seed. Everything that can be known to be wrong is found here,
+before anything runs: mistakes (a key or a value that no scenario accepts) are errors, combinations that cannot be
+(validation refuses them together) are infeasible points.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from hardware_models.errors import FleetcastError
+from sim.identity import HEX_DIGITS, scenario_id, simulator_fingerprint
+from sim.scenario import Scenario
+from sim.scenario_errors import sentence
+from sim.sweep.axes import Choices, count, settings
+from sim.sweep.definition import Sweep, put
+from sim.sweep.expressions import check_keys
+from sim.sweep.names import check_names
+from sim.sweep.point import Job
+
+MOST_COMBINATIONS = 1_000_000  # looked at
+MOST_POINTS = 100_000  # run
+NAME_TRIES = 200  # points in which a value may be refused before it is left to the run
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A setting with a seed."""
+
+    index: int
+    setting: int
+    seed: int
+    point_id: str
+    group: int  # points of one group share a deployment's prices
+    reason: str = ""  # why it is infeasible, where that is known already
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """All points of a sweep."""
+
+    sweep: Sweep
+    settings: list[tuple[Any, ...]]  # a value an axis
+    points: list[Point]
+    excluded: int  # settings that a constraint keeps out
+    repeated: int  # settings drawn more than once, counted once
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def job(self, index: int) -> Job:
+        """What a worker needs of a point."""
+        point = self.points[index]
+        tables = scenario_tables(self.sweep, self.settings[point.setting], point.seed)
+        return Job(index, point.point_id, tables)
+
+    def assignment(self, point: Point) -> dict[str, Any]:
+        """Axis key -> value."""
+        return dict(zip(self.sweep.keys, self.settings[point.setting], strict=True))
+
+
+def expand(sweep: Sweep) -> Points:
+    """Raises FleetcastError naming what is wrong and where."""
+    combinations = count(sweep.axes, sweep.method, sweep.samples)
+    if combinations > MOST_COMBINATIONS:
+        raise FleetcastError(
+            f"{sweep.origin}: axes: make {combinations:,} settings; at most {MOST_COMBINATIONS:,} are looked at: give"
+            " fewer values, or method = 'lhs' with samples"
+        )
+    kept, excluded, repeated = _kept(sweep)
+    if not kept:
+        why = f"the constraints keep out all {excluded:,} settings; loosen them"
+        raise FleetcastError(f"{sweep.origin}: constraints: {why}")
+    total = len(kept) * len(sweep.seeds)
+    if total > MOST_POINTS:
+        raise FleetcastError(
+            f"{sweep.origin}: axes: {len(kept):,} settings x {len(sweep.seeds):,} seeds make {total:,} points; at most"
+            f" {MOST_POINTS:,} are run: give fewer values, or method = 'lhs' with samples"
+        )
+    points = _resolved(sweep, kept)
+    possible = [point for point in points if not point.reason]
+    if not possible:
+        raise FleetcastError(f"{sweep.origin}: no point is possible: {points[0].reason}")
+    _check_names(sweep, kept, possible)
+    return Points(sweep, kept, points, excluded, repeated)
+
+
+def scenario_tables(sweep: Sweep, setting: tuple[Any, ...], seed: int) -> dict[str, Any]:
+    """The scenario of a point; keys of a table apply after the table."""
+    tables = copy.deepcopy(sweep.base)
+    for key, value in sorted(zip(sweep.keys, setting, strict=True), key=lambda pair: pair[0].count(".")):
+        put(tables, key, copy.deepcopy(value) if isinstance(value, dict | list) else value)
+    tables["seed"] = seed
+    return tables
+
+
+def _kept(sweep: Sweep) -> tuple[list[tuple[Any, ...]], int, int]:
+    """Settings that keep the constraints, how many do not, and how many came up again."""
+    kept: list[tuple[Any, ...]] = []
+    seen: set[str] = set()
+    excluded = repeated = 0
+    values: dict[str, Any] | None = None
+    for setting in settings(sweep.axes, sweep.method, sweep.samples, sweep.sampling_seed):
+        if sweep.constraints:
+            if values is None:
+                values = _known_values(sweep, setting)
+            if not _holds(sweep, setting, values):
+                excluded += 1
+                continue
+        text = repr(setting)
+        if text in seen:
+            repeated += 1
+        else:
+            seen.add(text)
+            kept.append(setting)
+    return kept, excluded, repeated
+
+
+def _known_values(sweep: Sweep, setting: tuple[Any, ...]) -> dict[str, Any]:
+    """Every key of the scenario that a constraint may name, with the base's values; raises FleetcastError."""
+    tables = scenario_tables(sweep, setting, sweep.seeds[0])
+    try:
+        values = _flat(Scenario.model_validate(tables).model_dump())
+    except ValidationError as error:
+        if not _is_combination(error):
+            raise _mistake(sweep, error) from None
+        values = _flat(tables)  # defaults are not known of a scenario that cannot be
+    values |= dict(zip(sweep.keys, setting, strict=True))
+    try:
+        for constraint in sweep.constraints:
+            check_keys(constraint, values)
+    except FleetcastError as error:
+        raise FleetcastError(f"{sweep.origin}: {error}") from None
+    return values
+
+
+def _holds(sweep: Sweep, setting: tuple[Any, ...], values: dict[str, Any]) -> bool:
+    assignment = dict(zip(sweep.keys, setting, strict=True))
+    known = values | assignment | _flat(assignment)
+    try:
+        return all(constraint.holds(known) for constraint in sweep.constraints)
+    except FleetcastError as error:
+        raise FleetcastError(f"{sweep.origin}: {error}") from None
+
+
+def _resolved(sweep: Sweep, kept: list[tuple[Any, ...]]) -> list[Point]:
+    groups: dict[str, int] = {}
+    points: list[Point] = []
+    for number, setting in enumerate(kept):
+        for seed in sweep.seeds:
+            tables = scenario_tables(sweep, setting, seed)
+            reason = ""
+            try:
+                scenario = Scenario.model_validate(tables)
+                point_id = scenario_id(scenario)
+                group = groups.setdefault(_deployment(scenario), len(groups))
+            except ValidationError as error:
+                if not _is_combination(error):
+                    raise _mistake(sweep, error) from None
+                reason, point_id, group = sentence(error), _impossible_id(tables), -1
+            points.append(Point(len(points), number, seed, point_id, group, reason))
+    return points
+
+
+def _deployment(scenario: Scenario) -> str:
+    """What the prices of a deployment depend on: points that agree in it are quicker in one worker."""
+    serving = scenario.serving
+    return repr(
+        (scenario.model, scenario.cluster, serving.tensor_parallel_size, serving.pipeline_parallel_size, serving.engine)
+    )
+
+
+def _impossible_id(tables: dict[str, Any]) -> str:
+    """The address of a scenario that validation refuses."""
+    text = f"{simulator_fingerprint()} impossible {json.dumps(tables, sort_keys=True, default=str)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:HEX_DIGITS]
+
+
+def _is_combination(error: ValidationError) -> bool:
+    """Are the keys right one by one, and only refused together?"""
+    return all(one["type"] == "value_error" and len(one["loc"]) <= 1 for one in error.errors()) and not any(
+        one["loc"] == ("name",) for one in error.errors()
+    )
+
+
+def _mistake(sweep: Sweep, error: ValidationError) -> FleetcastError:
+    text = sentence(error)
+    axis = next((axis for axis in sweep.axes if axis.key in text), None)
+    if axis is None:
+        return FleetcastError(f"{sweep.scenario_origin}: {text}")
+    hint = " (a range has whole numbers with integer = true)" if text.endswith("give a whole number") else ""
+    return FleetcastError(f"{sweep.origin}: axes: {text}{hint}")
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested tables, the tables themselves left out."""
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _check_names(sweep: Sweep, kept: list[tuple[Any, ...]], possible: list[Point]) -> None:
+    """Refuse a value that no point of the sweep can use, such as a model that no catalog has."""
+    listed = [number for number, axis in enumerate(sweep.axes) if isinstance(axis, Choices)]
+    accepted: set[tuple[int, str]] = set()
+    failures: dict[tuple[int, str], list[str]] = {}
+    some = False
+    for point in _first_of_each_setting(possible):
+        levels = [(number, repr(kept[point.setting][number])) for number in listed]
+        open_ = [one for one in levels if one not in accepted and len(failures.get(one, ())) < NAME_TRIES]
+        if some and not open_:
+            continue
+        try:
+            check_names(Scenario.model_validate(scenario_tables(sweep, kept[point.setting], point.seed)))
+        except FleetcastError as error:
+            for level in open_:
+                failures.setdefault(level, []).append(str(error))
+            if not listed:
+                raise FleetcastError(f"{sweep.scenario_origin}: {error}") from None
+        else:
+            some = True
+            accepted.update(levels)
+    refused = {level: reasons for level, reasons in failures.items() if level not in accepted}
+    for level, reasons in refused.items():
+        key = sweep.keys[level[0]]
+        if len(reasons) < NAME_TRIES and any(key in reason for reason in reasons):
+            reason = next(reason for reason in reasons if key in reason)
+            raise FleetcastError(f"{sweep.origin}: axes: {key} = {level[1]}: no point accepts it: {reason}")
+    if refused and not some:
+        raise FleetcastError(f"{sweep.scenario_origin}: {next(iter(refused.values()))[0]}")
+
+
+def _first_of_each_setting(points: list[Point]) -> Iterator[Point]:
+    last = -1
+    for point in points:
+        if point.setting != last:
+            last = point.setting
+            yield point
