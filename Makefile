@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench fidelity clean
+.PHONY: demo test lint bench fidelity validation clean
 
 demo: .venv/installed
 	$(BIN)/fleetcast run scenarios/chat-70b-prefill-first.toml --out runs/prefill-first
@@ -21,6 +21,9 @@ bench: .venv/installed-dev
 
 fidelity: .venv/installed
 	$(BIN)/fleetcast calibrate report $(if $(DATA),--data $(DATA)) --markdown docs/fidelity.md --out runs/fidelity.html
+
+validation: .venv/installed
+	$(BIN)/fleetcast validate --out studies/validation.json
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

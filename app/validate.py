@@ -4,33 +4,76 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
+from hardware_models.errors import FleetcastError
 from sim.study import Row, load_study, run_study, study_names
 
 
-def print_validation(names: tuple[str, ...], only_list: bool, as_json: bool) -> None:
-    """Run studies (all, where none is named) and print their rows as they are done."""
-    chosen = names or tuple(study_names())
-    if only_list:
-        for name in chosen:
-            click.echo(f"  {name:<36} {load_study(name).title}")
-        return
+def print_list(names: Sequence[str]) -> None:
+    """The studies (all, where none is named), a line each."""
+    for name in names or study_names():
+        click.echo(f"  {name:<36} {load_study(name).title}")
+
+
+def print_validation(
+    names: Sequence[str],
+    *,
+    as_json: bool,
+    points: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+) -> None:
+    """Run studies (all, where none is named) and print their rows as they are done.
+
+    points: of the one study named, only these. overrides: `key=value`, set in every scenario. out: a file for the
+    results of whole studies as they are. Raises FleetcastError.
+    """
+    if points and len(names) != 1:
+        raise FleetcastError(
+            "--point: goes with one study; name it, as in `fleetcast validate FAMILY/NAME --point ...`"
+        )
+    if out is not None and (points or overrides):
+        raise FleetcastError("--out: keeps studies as they are published; leave out --point and --set")
+    rows = _print_json if as_json else _print_table
+    found = rows(names or study_names(), tuple(points), tuple(overrides))
+    if out is not None:
+        from app.validation import Validation
+
+        Validation.now(found).write(out)
+        click.echo(f"written: {out}", err=as_json)
+
+
+def _print_json(names: Sequence[str], points: tuple[str, ...], overrides: tuple[str, ...]) -> list[Row]:
+    """One JSON list, a line a row, each printed when it is known."""
+    from app.validation import record
+
     rows: list[Row] = []
-    for name in chosen:
-        study = load_study(name)
-        if not as_json:
-            click.echo(f"\n{study.title}  ({study.paper})")
-            click.echo(f"  {'point':<44} {'simulated':>28} {'published':>14} {'error':>8}")
-        for row in run_study(name):
+    click.echo("[")
+    for name in names:
+        for row in run_study(name, points, overrides):
+            if rows:
+                click.echo(",")
+            click.echo(json.dumps(record(row)), nl=False)
             rows.append(row)
-            if not as_json:
-                click.echo(_line(row))
-    if as_json:
-        click.echo(json.dumps([_record(row) for row in rows], indent=2))
-    else:
-        _print_totals(rows)
+    click.echo("\n]")
+    return rows
+
+
+def _print_table(names: Sequence[str], points: tuple[str, ...], overrides: tuple[str, ...]) -> list[Row]:
+    rows: list[Row] = []
+    for name in names:
+        study = load_study(name)
+        click.echo(f"\n{study.title}  ({study.paper})")
+        click.echo(f"  {'point':<44} {'simulated':>28} {'published':>14} {'error':>8}")
+        for row in run_study(name, points, overrides):
+            rows.append(row)
+            click.echo(_line(row))
+    _print_totals(rows)
+    return rows
 
 
 def _line(row: Row) -> str:
@@ -60,8 +103,3 @@ def _print_totals(rows: list[Row]) -> None:
     if ranges:
         meeting = sum(row.bands_meet for row in ranges)
         click.echo(f"{meeting} of {len(ranges)} ranges (published, or of what a paper leaves open) meet")
-
-
-def _record(row: Row) -> dict[str, float | str | None]:
-    record = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

@@ -14,8 +14,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,15 @@ class Row:
     published_high: float
     source: str
     in_sample: bool
+    assumed: dict[str, Any] = field(default_factory=dict)  # the values, of those assumed, that gave `simulated`
 
     @property
     def error_fraction(self) -> float:
         """Distance of the simulated figure from the published one, or from the nearest end of its range, as a share
-        of it.
+        of it; NaN where nothing was published.
         """
+        if math.isnan(self.published_low):
+            return math.nan
         nearest = min(max(self.simulated, self.published_low), self.published_high)
         return (self.simulated - nearest) / nearest
 
@@ -142,38 +145,58 @@ def _check_points(study: Study, origin: str) -> None:
         earlier.append(point.name)
 
 
-def run_study(name: str) -> Iterator[Row]:
-    """Simulate every point; yields rows as they are done.
+def point_of(study: Study, name: str, where: str) -> Point:
+    """A point by its name; raises UnknownNameError, in which `where` says whose."""
+    for point in study.point:
+        if point.name == name:
+            return point
+    raise UnknownNameError(f"{where}: point", name, [point.name for point in study.point])
 
-    Raises FleetcastError naming the point where a scenario is impossible or has no value of the metric.
+
+def run_study(name: str, points: tuple[str, ...] = (), overrides: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Simulate points (all, where none is named); yields rows as they are done.
+
+    overrides: `key=value` as for a scenario, set in every scenario of the study, baselines' included. Raises
+    FleetcastError naming the point where a scenario is impossible or has no value of the metric.
     """
     study = load_study(name)
+    chosen = [point_of(study, point, f"study {name}") for point in points] or study.point
     corners = [dict(zip(study.assumed, values, strict=True)) for values in itertools.product(*study.assumed.values())]
     measured: dict[str, list[float]] = {}
     known: dict[str, float] = {}  # a point that only divides another one's figure is not simulated again
     for point in study.point:
+        if point not in chosen and all(point.name != other.baseline for other in chosen):
+            continue
         where = f"study {name}, point '{point.name}'"
-        measured[point.name] = [_measured(study, point, corner, where, known) for corner in corners]
-        values = measured[point.name]
-        if point.baseline is not None:
-            if not all(measured[point.baseline]):
-                raise FleetcastError(
-                    f"{where}: its baseline '{point.baseline}' came out as 0; no ratio can be given, drop 'baseline'"
-                )
-            values = [a / b for a, b in zip(values, measured[point.baseline], strict=True)]
-        middle = sorted(values)[len(values) // 2]
-        yield Row(
-            name,
-            point.name,
-            point.metric,
-            point.unit,
-            min(values),
-            middle,
-            max(values),
-            *_published(point),
-            point.source,
-            point.in_sample,
-        )
+        measured[point.name] = [
+            _measure(scenario_of(study, point, corner, where, overrides), point, where, known) for corner in corners
+        ]
+        if point in chosen:
+            yield _row(name, point, corners, measured, where)
+
+
+def _row(name: str, point: Point, corners: list[dict[str, Any]], measured: dict[str, list[float]], where: str) -> Row:
+    values = measured[point.name]
+    if point.baseline is not None:
+        if not all(measured[point.baseline]):
+            raise FleetcastError(
+                f"{where}: its baseline '{point.baseline}' came out as 0; no ratio can be given, drop 'baseline'"
+            )
+        values = [a / b for a, b in zip(values, measured[point.baseline], strict=True)]
+    middle = sorted(values)[len(values) // 2]
+    return Row(
+        name,
+        point.name,
+        point.metric,
+        point.unit,
+        min(values),
+        middle,
+        max(values),
+        *_published(point),
+        point.source,
+        point.in_sample,
+        corners[values.index(middle)],
+    )
 
 
 def _published(point: Point) -> tuple[float, float]:
@@ -184,19 +207,25 @@ def _published(point: Point) -> tuple[float, float]:
     return point.published, point.published
 
 
-def _measured(study: Study, point: Point, assumed: dict[str, Any], where: str, known: dict[str, float]) -> float:
-    """The point's figure in one corner of what is assumed; `known` keeps it for points that ask the same again."""
+def scenario_of(
+    study: Study, point: Point, assumed: Mapping[str, Any], where: str, overrides: tuple[str, ...] = ()
+) -> Scenario:
+    """What a point simulates, with values for what the study assumes; raises FleetcastError, which names `where`."""
     tables = copy.deepcopy(study.scenario)
     for key, value in {**assumed, **point.set}.items():
         _assign(tables, key, value)
-    scenario = parse_scenario(tables, where, FOLDER)
+    return parse_scenario(tables, where, FOLDER, overrides)
+
+
+def _measure(scenario: Scenario, point: Point, where: str, known: dict[str, float]) -> float:
+    """The point's figure; `known` keeps it for points that ask the same again."""
     asked = repr((scenario, point.metric, point.step, sorted(point.limits.items())))
     if asked not in known:
-        known[asked] = _measure(scenario, point, where)
+        known[asked] = _simulate(scenario, point, where)
     return known[asked]
 
 
-def _measure(scenario: Scenario, point: Point, where: str) -> float:
+def _simulate(scenario: Scenario, point: Point, where: str) -> float:
     try:
         if point.metric == "capacity_per_s":
             return find_capacity(scenario, point.limits).rate_per_s
