@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.console import interval_of
 from hardware_models.errors import FleetcastError
 from sim.metrics import METRICS
 from sim.scenario_file import read_toml, resolve_paths
@@ -71,25 +72,32 @@ def print_comparison(folders: tuple[Path, ...]) -> None:
 def comparison_lines(runs: list[RunFolder]) -> list[str]:
     """Settings that differ, then each metric with its change against the first run, then the reason."""
     base, titles = runs[0], _titles(runs)
-    lines = ["", "  " + " " * 28 + "".join(f"{title[:24]:>28}" for title in titles)]
-    for key in sorted(set().union(*(run.settings for run in runs)) - {"name"}):
-        values = [run.settings.get(key) for run in runs]
-        if any(value != values[0] for value in values):
-            lines.append(f"  {key[:27]:<28}" + "".join(f"{_short(value):>28}" for value in values))
+    differing = different_settings(runs)
+    width = max(map(len, (*differing, *(metric.name for metric in METRICS.values())))) + 2
+    lines = ["", "  " + " " * width + "".join(f"{title[:24]:>28}" for title in titles)]
+    for key, values in differing.items():
+        lines.append(f"  {key:<{width}}" + "".join(f"{_short(value):>28}" for value in values))
     lines.append("")
     for key in SHOWN:
         metric = METRICS[key]
         numbers = [metric.value(run.summary) for run in runs]
         cells = [f"{metric.text(numbers[0]):>28}"]
         cells += [f"{metric.text(number)} {_change(numbers[0], number):>9}".rjust(28) for number in numbers[1:]]
-        lines.append(f"  {metric.name[:27]:<28}" + "".join(cells))
+        lines.append(f"  {metric.name:<{width}}" + "".join(cells))
     lines.append("")
     for key in BOUND_BY:
         shares = [run.summary["bound_by"][key] for run in runs]
         name = "time " + key.removesuffix("_fraction").replace("_", " ")
-        lines.append(f"  {name:<28}" + "".join(f"{'-' if s is None else format(s, '.1%'):>28}" for s in shares))
+        lines.append(f"  {name:<{width}}" + "".join(f"{'-' if s is None else format(s, '.1%'):>28}" for s in shares))
     lines += ["", *(f"  {title}: {reason(base, run)}" for title, run in zip(titles[1:], runs[1:], strict=True)), ""]
     return lines
+
+
+def different_settings(runs: list[RunFolder]) -> dict[str, list[Any]]:
+    """Dotted key to its value in each run, for keys that not all have alike; None: not set."""
+    keys = sorted(set().union(*(run.settings for run in runs)) - {"name"})
+    values = {key: [run.settings.get(key) for run in runs] for key in keys}
+    return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
 def reason(base: RunFolder, run: RunFolder) -> str:
@@ -120,6 +128,19 @@ def _moved_share(base: RunFolder, run: RunFolder) -> str:
     name = key.removesuffix("_fraction").replace("_", " ")
     direction = "more" if moved[key] > 0 else "less"
     return f"{abs(moved[key]) * 100:.1f} points {direction} of the time is {name}. {run.summary['bottleneck']}"
+
+
+def beyond_error_bars(before: dict[str, Any], after: dict[str, Any], key: str) -> bool | None:
+    """Do the 90 % intervals of a metric lie apart in two summaries? None where one of them has no interval."""
+    bars = [interval_of(summary, key) for summary in (before, after)]
+    if bars[0] is None or bars[1] is None:
+        return None
+    return bars[0][1] < bars[1][0] or bars[1][1] < bars[0][0]
+
+
+def change_text(before: float, after: float) -> str:
+    """+3.1 %, x12, new; nothing where one of the two is unknown or nothing changed."""
+    return _change(before, after).strip("()").replace("%", " %")
 
 
 def _is_summary(summary: Any) -> bool:

@@ -69,7 +69,7 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
 
 def _latency_table(summary: dict[str, Any]) -> list[str]:
     """A line a latency, columns as wide as their longest figure."""
-    rows = [("latency, ms", *STATISTICS, "90 % interval of p99")]
+    rows: list[tuple[str, ...]] = [("latency, ms", *STATISTICS, "90 % interval of p99")]
     rows += [
         (name, *(_ms(summary[key][stat]) for stat in STATISTICS), latency_interval(summary, key))
         for key, name in LATENCIES
@@ -78,6 +78,14 @@ def _latency_table(summary: dict[str, Any]) -> list[str]:
     return [
         f"  {row[0]:<12}" + "".join(f"{text:>{w + 2}}" for text, w in zip(row[1:], widths, strict=True)) for row in rows
     ]
+
+
+def interval_of(summary: dict[str, Any], key: str) -> tuple[float, float] | None:
+    """90 % interval of a metric by its dotted key, as stored; None where there is none."""
+    bars: Any = summary.get("interval_90", {})
+    for part in key.split("."):
+        bars = bars.get(part) if isinstance(bars, dict) else None
+    return (float(bars[0]), float(bars[1])) if isinstance(bars, list | tuple) else None
 
 
 def latency_interval(summary: dict[str, Any], key: str, point: str = "p99") -> str:

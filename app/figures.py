@@ -66,7 +66,7 @@ def latency_cdfs(requests: pd.DataFrame, slo: SloSection) -> go.Figure:
         values = values[np.isfinite(values) & (values > 0)]
         if not len(values):
             continue
-        at = _sample(len(values))
+        at = sample(len(values))
         mode = "lines" if len(values) > FEW else "lines+markers"
         figure.add_scatter(x=values[at], y=(at + 1) / len(values), mode=mode, line_color=colour, name=name)
         shown.append(values[[0, -1]])
@@ -78,10 +78,10 @@ def latency_cdfs(requests: pd.DataFrame, slo: SloSection) -> go.Figure:
             )  # fmt: skip
             shown.append(np.asarray([limit]))
     if not shown:
-        return _nothing(figure, "no request was served")
+        return nothing(figure, "no request was served")
     figure.update_xaxes(title_text="latency", **log_axis(np.concatenate(shown)))
     figure.update_yaxes(title_text="share of requests", tickformat=".0%", range=[0, 1.03])
-    return _styled(figure, 340)
+    return styled(figure, 340)
 
 
 def ttft_over_time(requests: pd.DataFrame, limit_s: float | None) -> go.Figure:
@@ -92,11 +92,11 @@ def ttft_over_time(requests: pd.DataFrame, limit_s: float | None) -> go.Figure:
     arrival, ttft = arrival[known], ttft[known]
     figure = go.Figure()
     if not len(arrival):
-        return _nothing(figure, "no request was served")
-    sample = _sample(len(arrival))
-    cloud: dict[str, Any] = {"size": 3 if len(sample) > 300 else 6, "color": SKY}
+        return nothing(figure, "no request was served")
+    some = sample(len(arrival))
+    cloud: dict[str, Any] = {"size": 3 if len(some) > 300 else 6, "color": SKY}
     figure.add_scatter(
-        x=arrival[sample], y=ttft[sample], mode="markers", marker=cloud, opacity=0.6, name="a request", showlegend=True
+        x=arrival[some], y=ttft[some], mode="markers", marker=cloud, opacity=0.6, name="a request", showlegend=True
     )
     groups = np.array_split(np.arange(len(arrival)), min(100, len(arrival) // 100)) if len(arrival) >= 200 else []
     for name, colour, percent in (("p50", BLUE, 50), ("p99", RED, 99)) if groups else ():
@@ -114,7 +114,7 @@ def ttft_over_time(requests: pd.DataFrame, limit_s: float | None) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(title_text="arrival, s", range=_time_range(float(arrival[-1])))
     figure.update_yaxes(title_text="TTFT", **log_axis(values))
-    return _styled(figure, 320)
+    return styled(figure, 320)
 
 
 def batch_over_time(steps: pd.DataFrame, replicas: int) -> go.Figure:
@@ -141,11 +141,11 @@ def bottleneck_shares(bound_by: dict[str, float | None]) -> go.Figure:
                 insidetextanchor="middle", textangle=0, showlegend=True,
             )  # fmt: skip
     if not figure.data:
-        return _nothing(figure, "nothing ran")
+        return nothing(figure, "nothing ran")
     figure.update_layout(barmode="stack", legend_traceorder="normal")
     figure.update_xaxes(visible=False, range=[0, 1])
     figure.update_yaxes(visible=False)
-    return _styled(figure, 140)
+    return styled(figure, 140)
 
 
 def time_means(steps: pd.DataFrame, column: str, replicas: int, edges: Floats) -> Floats:
@@ -177,7 +177,7 @@ def _integrals(lane: pd.DataFrame, values: Floats, edges: Floats) -> Floats:
 def _over_time(steps: pd.DataFrame, panels: list[Panel], replicas: int) -> go.Figure:
     """Panels above each other on one time axis."""
     if not len(steps):
-        return _nothing(go.Figure(), "nothing ran")
+        return nothing(go.Figure(), "nothing ran")
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.12)
     end = float((steps["start_s"] + steps["duration_s"]).max())
     edges = np.linspace(0.0, end, SLICES + 1)
@@ -192,7 +192,7 @@ def _over_time(steps: pd.DataFrame, panels: list[Panel], replicas: int) -> go.Fi
         figure.update_yaxes(title_text=panel.label, range=[0, top], tickformat=panel.tickformat, row=number, col=1)
     figure.update_xaxes(range=_time_range(end))
     figure.update_xaxes(title_text="time, s", row=len(panels), col=1)
-    return _styled(figure, 200 * len(panels)).update_layout(showlegend=False)
+    return styled(figure, 200 * len(panels)).update_layout(showlegend=False)
 
 
 def _add_band(figure: go.Figure, edges: Floats, means: Floats, colour: str, row: int) -> None:
@@ -206,7 +206,7 @@ def _add_band(figure: go.Figure, edges: Floats, means: Floats, colour: str, row:
     figure.add_scatter(x=edges[:-1], y=means.max(axis=0), fill="tonexty", row=row, col=1, **common)
 
 
-def _sample(count: int) -> NDArray[np.int64]:
+def sample(count: int) -> NDArray[np.int64]:
     """Up to MAX_POINTS indices, first and last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(np.int64))
 
@@ -215,15 +215,16 @@ def _time_range(end_s: float) -> list[float]:
     return [-0.01 * end_s, 1.01 * end_s] if end_s > 0 else [-0.5, 0.5]
 
 
-def _nothing(figure: go.Figure, text: str) -> go.Figure:
+def nothing(figure: go.Figure, text: str) -> go.Figure:
     """An empty picture that says why it is empty."""
     figure.add_annotation(text=text, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font_size=15)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return _styled(figure, 120)
+    return styled(figure, 120)
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """The same look for every picture; height in pixels."""
     figure.update_layout(
         template="plotly_white",
         height=height,

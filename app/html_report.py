@@ -20,6 +20,7 @@ from app.figures import figures
 from sim.metrics import METRICS, plain
 from sim.result import Result
 from sim.scenario_file import scenario_toml
+from sim.stored_run import StoredRun
 
 STYLE = """
 :root { color-scheme: light; }
@@ -41,7 +42,7 @@ PLOT_CONFIG = {"responsive": True, "displayModeBar": False}
 LIMITS = {"ttft_s": "TTFT", "tbt_s": "longest TBT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
-def html_report(result: Result) -> str:
+def html_report(result: Result | StoredRun) -> str:
     """The page as one string; it needs no network, and the same run gives the same page."""
     summary = result.summary
     count = summary["requests"]
@@ -59,7 +60,7 @@ def html_report(result: Result) -> str:
 {_slo(summary)}
 <div class="cards">{_cards(summary)}</div>
 {_pictures(result)}
-<h2>Latencies, ms</h2><div class="wide">{_latency_table(summary)}</div>
+<h2>Latencies, ms</h2><div class="wide">{latency_table(summary)}</div>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Scenario</h2><pre>{escape(scenario_toml(result.scenario))}</pre>
 </body></html>
@@ -80,7 +81,7 @@ def _cards(summary: dict[str, Any]) -> str:
     return cards
 
 
-def _pictures(result: Result) -> str:
+def _pictures(result: Result | StoredRun) -> str:
     html = ""
     for number, (title, figure) in enumerate(figures(result).items(), start=1):
         picture = figure.to_html(
@@ -105,7 +106,8 @@ def _slo(summary: dict[str, Any]) -> str:
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _latency_table(summary: dict[str, Any]) -> str:
+def latency_table(summary: dict[str, Any]) -> str:
+    """A row a latency, in ms, as HTML."""
     head = "".join(f"<th>{name}</th>" for name in ("", *STATISTICS, "90 % interval of p99"))
     rows = ""
     for key, name in LATENCIES:

@@ -12,11 +12,12 @@ from typing import IO, Any, NamedTuple
 
 from sim.result import Result
 from sim.serving.results import expand_steps
+from sim.stored_run import StoredRun
 
 MAX_EVENTS = 500_000  # more than a browser takes comfortably
 
 
-def write_chrome_trace(result: Result, path: Path) -> int:
+def write_chrome_trace(result: Result | StoredRun, path: Path) -> int:
     """Write the timeline (gzipped where the name ends in .gz); returns how many events it holds.
 
     Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything
@@ -51,7 +52,7 @@ def _write(file: IO[str], event: dict[str, Any], first: bool) -> None:
     file.write(("" if first else ",\n") + json.dumps(event, separators=(",", ":")))
 
 
-def _events(result: Result) -> Iterator[dict[str, Any]]:
+def _events(result: Result | StoredRun) -> Iterator[dict[str, Any]]:
     steps = result.steps
     if 3 * int(steps["iterations"].sum()) <= MAX_EVENTS:
         steps = expand_steps(steps)

@@ -1,0 +1,99 @@
+"""Where a knob's choices come from: catalogs, registries, the user's own files; and values to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.catalog_view import POLICIES
+from app.web.guard import TRACE_SUFFIXES
+from app.web.store import Store
+from hardware_models import catalog
+from hardware_models.dtypes import BYTES_PER_ELEMENT
+from hardware_models.framework import framework_names
+from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
+from workloads.generators.arrivals import Arrivals
+from workloads.generators.lengths import Lengths
+from workloads.models import catalog as models
+from workloads.traces.catalog import catalog_names
+
+Registry = Mapping[str, type[Any]]
+
+FAMILIES: dict[Any, Registry] = {Arrivals: ARRIVALS, Lengths: LENGTHS}  # by the type of a generator's field
+IMPORTANT = (  # asked first, in this order; all others by section
+    "model.config",
+    "model.weight_dtype",
+    "cluster.node",
+    "serving.replicas",
+    "serving.tensor_parallel_size",
+    "serving.max_num_seqs",
+    "serving.max_num_batched_tokens",
+    "serving.scheduler",
+    "workload.trace",
+    "workload.rate_scale",
+    "workload.duration_s",
+    "slo.ttft_s",
+    "slo.tbt_s",
+)
+STARTS: dict[str, Any] = {  # what an absent key begins with once it is set
+    "model.activation_dtype": "bf16",
+    "cluster.network": "infiniband-ndr",
+    "serving.max_model_len": 8192,
+    "serving.num_gpu_blocks_override": 20_000,
+    "workload.request_rate": 5.0,
+    "workload.duration_s": 600.0,
+    "workload.num_requests": 5000,
+    "slo.ttft_s": 2.0,
+    "slo.tbt_s": 0.1,
+    "slo.tpot_s": 0.05,
+    "slo.e2e_s": 30.0,
+}
+_POISSON = {"name": "poisson", "request_rate": 4.0}
+_PROMPTS = {"name": "lognormal", "p50": 800, "p99": 6000}
+_ANSWERS = {"name": "lognormal", "p50": 150, "p99": 1000}
+_LAWS = {"arrivals": _POISSON, "prompt_tokens": _PROMPTS, "output_tokens": _ANSWERS}
+GENERATOR_STARTS: dict[str, dict[str, Any]] = {
+    "synthetic": {"name": "synthetic", **_LAWS},
+    "sessions": {"name": "sessions", "turns": {"name": "uniform", "min_tokens": 1, "max_tokens": 5}, **_LAWS},
+    "clients": {"name": "clients", "clients": [{"name": "chat", **_LAWS}]},
+}
+FIELD_STARTS: dict[str, Any] = {  # of a law's required keys
+    "request_rate": 4.0,
+    "tokens": 512,
+    "min_tokens": 64,
+    "max_tokens": 1024,
+    "turns": {"name": "fixed", "tokens": 3},
+    "arrivals": _POISSON,
+    "prompt_tokens": _PROMPTS,
+    "output_tokens": _ANSWERS,
+    "gaps": [0.0, 0.5, 2.0],
+    "probabilities": [0.0, 0.5, 1.0],
+    "t_s": [0.0, 300.0, 600.0],
+    "mean": 800.0,
+    "std": 900.0,
+    "p50": 800.0,
+    "p99": 6000.0,
+    "total_tokens": _PROMPTS,
+    "prompt_to_output_ratio": 8.0,
+}
+
+
+def registry(key: str, family: Any) -> Registry:
+    """Names and classes behind a policy's key; empty where nobody registered any."""
+    if key == "workload.generator":
+        return GENERATORS
+    return POLICIES.get(key) or FAMILIES.get(family) or {}
+
+
+def names_for(key: str, store: Store) -> tuple[str, ...]:
+    """What may stand at a key that names something; empty for free text."""
+    if key.endswith("_dtype"):
+        return tuple(BYTES_PER_ELEMENT)
+    known: dict[str, Callable[[], list[str]]] = {
+        "model.config": lambda: [*models.names(), *store.files(store.uploads, (".json",))],
+        "cluster.node": lambda: [*catalog.names("node"), *store.files(store.hardware, (".toml",))],
+        "cluster.network": lambda: catalog.names("link"),
+        "serving.engine": framework_names,
+        "workload.trace": lambda: [*catalog_names(), *store.files(store.uploads, TRACE_SUFFIXES)],
+    }
+    return tuple(known[key]()) if key in known else ()

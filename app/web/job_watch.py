@@ -1,0 +1,76 @@
+"""A command that a page started, watched: progress, a button to stop it, and a new look at the page when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from app.web import resources
+from app.web.components import error
+from app.web.jobs import Job
+from hardware_models.errors import FleetcastError
+
+PERIOD_S = 0.5
+AT_ONCE = 2  # commands of these pages
+
+
+def start(arguments: Sequence[str], folder: Path) -> None:
+    """Start a command, unless as many as may run do; what is wrong is said on the page."""
+    running = [job for job in _jobs(folder.parent) if job.poll().running]
+    if len(running) >= AT_ONCE:
+        st.session_state[_said(folder)] = f"{len(running)} commands are running already; wait for one, or stop it"
+        return
+    try:
+        Job.start(arguments, folder, resources.settings().job_limit_s)
+    except FleetcastError as mistake:
+        st.session_state[_said(folder)] = str(mistake)
+
+
+def watch(folder: Path, show: Callable[[Job], None]) -> Job | None:
+    """The job of a folder, ended; None where there is none or while it runs, which the page then shows.
+
+    show: draws what the running job has printed so far.
+    """
+    if (mistake := st.session_state.pop(_said(folder), None)) is not None:
+        error(mistake)
+    job = Job.read(folder)
+    if job is None:
+        return None
+    if job.poll().running:
+        _running(folder, show)
+        return None
+    return job
+
+
+def problem(job: Job) -> str:
+    """Why an ended job has no result, in its own words; empty where it has."""
+    state = job.poll()
+    if state.name == "finished":
+        return ""
+    if state.name == "stopped":
+        return "stopped; what came before is kept"
+    if state.name == "timed out":
+        return f"stopped after {state.elapsed_s:,.0f} s, the app's limit; use the command line"
+    said = [line for line in job.stderr().strip().splitlines() if line.strip()]
+    return said[-1].removeprefix("fleetcast: ") if said else f"{state.name} without a word"
+
+
+@st.fragment(run_every=PERIOD_S)
+def _running(folder: Path, show: Callable[[Job], None]) -> None:
+    job = Job.read(folder)
+    if job is None or not job.poll().running:
+        st.rerun()
+    with st.container(border=True):
+        show(job)
+        st.button("Stop", key=f"stop:{folder.name}", icon=":material/stop_circle:", on_click=job.stop)
+
+
+def _jobs(folder: Path) -> list[Job]:
+    found = [Job.read(path) for path in folder.iterdir()] if folder.is_dir() else []
+    return [job for job in found if job is not None]
+
+
+def _said(folder: Path) -> str:
+    return f"fleetcast.job:{folder.name}"

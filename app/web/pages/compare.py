@@ -1,0 +1,165 @@
+"""The Compare page: runs of the basket side by side, what was set differently, what came of it, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from string import ascii_uppercase
+
+import streamlit as st
+
+from app.compare import RunFolder, different_settings, reason
+from app.compare_figures import LATENCIES, compared_cdfs
+from app.web import resources, session
+from app.web.comparison_table import comparison_csv, comparison_html, settings_html
+from app.web.components import as_text, download, error, figure
+from app.web.guard import bare_tables, safe_scenario
+from app.web.store import RUN_ID, Store
+from app.web.url_state import full_example, query
+from app.web.waiting import computed
+from hardware_models.errors import FleetcastError
+from sim.stored_run import StoredRun
+
+TITLE = "Compare"
+ICON = ":material/compare_arrows:"
+SHIPPED = ("chat-70b-prefill-first", "chat-70b-chunked")
+URL = "compare.url"
+PENDING = "compare.pending"  # shipped scenarios still to be simulated
+
+
+def render() -> None:
+    """Draw the page."""
+    st.title(TITLE, anchor=False)
+    store = resources.store()
+    _follow_url()
+    _simulate_pending(store)
+    runs = _readable(store)
+    if runs:
+        _comparison(runs, store)
+    else:
+        _nothing_yet()
+    _add_folder(store)
+    _show_url()
+
+
+def _follow_url() -> None:
+    """Take the basket from the URL, where it says something that this session has not written itself."""
+    runs, baseline = st.query_params.get_all("run"), st.query_params.get("baseline")
+    if not runs or (runs, baseline) == st.session_state.get(URL):
+        return
+    st.session_state[URL] = (runs, baseline)
+    session.set_basket(runs)
+    if baseline is not None:
+        session.pin(baseline)
+
+
+def _show_url() -> None:
+    """So that the page can be shared."""
+    basket = session.basket()
+    baseline = session.baseline() if session.baseline() in basket else None
+    st.session_state[URL] = (basket, baseline)
+    if (st.query_params.get_all("run"), st.query_params.get("baseline")) != (basket, baseline):
+        st.query_params.from_dict({"run": basket, **({"baseline": baseline} if baseline else {})})
+
+
+def _simulate_pending(store: Store) -> None:
+    """Fill the basket with the shipped scenarios that a press of the button asked for."""
+    for name in list(st.session_state.get(PENDING, ())):
+        run_id = computed(safe_scenario(full_example(name, store), name, store))
+        if run_id is None:
+            return
+        session.add_to_basket(run_id)
+        if name == SHIPPED[0]:
+            session.pin(run_id)
+        st.session_state[PENDING].remove(name)
+
+
+def _readable(store: Store) -> dict[str, StoredRun]:
+    """Name in the basket to run, the baseline first; what cannot be read is said and left out."""
+    baseline = session.baseline()
+    found: dict[str, StoredRun] = {}
+    for name in sorted(session.basket(), key=lambda run: run != baseline):
+        try:
+            found[name] = store.run(name)
+            RunFolder.read(found[name].folder)
+        except FleetcastError as mistake:
+            found.pop(name, None)
+            error(str(mistake))
+            st.button("Remove it", key=f"remove-{name}", on_click=session.remove_from_basket, args=(name,))
+    return found
+
+
+def _nothing_yet() -> None:
+    st.info(
+        "Nothing to compare yet. Press *Add to comparison* beside an answer of the Serving page, or begin with the two"
+        " shipped scenarios: the same chat traffic, chunked prefill against prefill first."
+    )
+    st.button(
+        "Compare the two shipped scenarios", type="primary", key="fill",
+        on_click=lambda: st.session_state.update({PENDING: list(SHIPPED)}),
+    )  # fmt: skip
+
+
+def _comparison(runs: dict[str, StoredRun], store: Store) -> None:
+    folders = []
+    for letter, run in zip(ascii_uppercase, runs.values(), strict=False):
+        folders.append(replace(RunFolder.read(run.folder), name=f"{letter}: {run.scenario.name}"))
+    for name, folder in zip(runs, folders, strict=True):
+        _run_row(name, folder.name, runs[name], folder is folders[0], store)
+    st.button("Clear", key="clear", icon=":material/delete:", on_click=session.set_basket, args=([],))
+    if len(folders) == 1:
+        st.info("One run so far: add another to see what differs.")
+    else:
+        st.subheader("Why", anchor=False)
+        for folder in folders[1:]:
+            st.markdown(f"**{as_text(folder.name)}** against {as_text(folders[0].name)}: "
+                        f"{as_text(reason(folders[0], folder))}")  # fmt: skip
+        st.subheader("What was set differently", anchor=False)
+        st.html(settings_html(folders, different_settings(folders)))
+    _curves({folder.name: run for folder, run in zip(folders, runs.values(), strict=True)})
+    st.subheader("What came of it", anchor=False)
+    st.html(comparison_html(folders))
+    download("Figures (CSV)", lambda: comparison_csv(folders), "comparison.csv", "compare-csv")
+
+
+def _run_row(name: str, title: str, run: StoredRun, first: bool, store: Store) -> None:
+    """A run of the basket and what one does with it."""
+    with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown(f"**{as_text(title)}**" + (" (baseline)" if first else ""), width="content")
+        buttons = st.container(width="content", horizontal=True)
+    with buttons:
+        if not first:
+            st.button("Make baseline", key=f"pin-{name}", on_click=session.pin, args=(name,))
+        if RUN_ID.fullmatch(name) and st.button("Open in Serving", key=f"open-{name}"):
+            base = run.scenario.name if run.scenario.name in SHIPPED else SHIPPED[1]
+            session.open_page("serving", query(base, bare_tables(run.scenario, store), store))
+        st.button("Remove", key=f"remove-{name}", on_click=session.remove_from_basket, args=(name,))
+
+
+def _curves(runs: dict[str, StoredRun]) -> None:
+    """Overlaid latency curves, of the latency chosen."""
+    st.subheader("Latency of requests", anchor=False)
+    key = st.segmented_control(
+        "latency", list(LATENCIES), default="ttft_s", format_func=LATENCIES.__getitem__, required=True, key="latency"
+    )
+    column = str(key or "ttft_s")
+    limits: dict[float, str] = {}
+    for run in runs.values():
+        limit = getattr(run.scenario.slo, {"max_tbt_s": "tbt_s"}.get(column, column), None)
+        if limit is not None:
+            limits[limit] = "SLO"
+    figure(compared_cdfs({title: run.requests for title, run in runs.items()}, column, limits), "curves")
+
+
+def _add_folder(store: Store) -> None:
+    """A run that the command line has made, inside the app's folder."""
+    with st.expander("Add a run of the command line"):
+        st.caption(f"`fleetcast run SCENARIO --out {store.root}/NAME` puts one where the app may read it.")
+        name = st.text_input("folder, by its path inside the app's runs folder", key="folder", max_chars=200)
+        if st.button("Add", key="add-folder") and name:
+            try:
+                store.run(name)
+            except FleetcastError as mistake:
+                error(str(mistake))
+                return
+            session.add_to_basket(name)
+            st.rerun()

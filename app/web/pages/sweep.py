@@ -1,0 +1,187 @@
+"""The Sweep page: axes over a scenario, run by the command line's own sweep, watched, stopped, taken up again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app.web import job_watch, resources
+from app.web.components import as_text, download, error
+from app.web.draft import Draft
+from app.web.examples import example_names
+from app.web.jobs import Job
+from app.web.store import Store
+from app.web.sweep_answer import show_progress, show_sweep
+from app.web.sweep_draft import SweepDraft
+from app.web.sweep_form import sweep_form
+from app.web.sweeps import (
+    KeptSweep,
+    all_kept,
+    check,
+    command,
+    example_sweep,
+    keep,
+    kept,
+    progress_text,
+    summary_line,
+)
+from app.web.url_state import full_example
+from hardware_models.errors import FleetcastError
+from sim.scenario_file import tables_toml, toml_tables
+
+TITLE = "Sweep"
+ICON = ":material/grid_on:"
+PARAMETER = "sweep"
+DRAFT, GENERATION, MISTAKE = "sweep.draft", "sweep.generation", "sweep.mistake"
+SERVING_DRAFT = "serving.draft"
+
+
+def render() -> None:
+    """Draw the page."""
+    store = resources.store()
+    with st.sidebar:
+        _definition(store)
+    shown = _shown(store)
+    if mistake := st.session_state.pop(MISTAKE, ""):
+        error(mistake)
+    if shown is None:
+        st.info("No sweep yet: say what to vary at the side, then press *Start*.")
+        return
+    st.query_params[PARAMETER] = shown.sweep_id
+    _one(shown)
+
+
+def _definition(store: Store) -> None:
+    """The form, its start button and its file."""
+    if DRAFT not in st.session_state:
+        st.session_state[DRAFT] = example_sweep(store)
+    draft: SweepDraft = st.session_state[DRAFT]
+    generation = st.session_state.setdefault(GENERATION, 0)
+    said = sweep_form(draft, f"sweep:{generation}:", _bases(draft, store))
+    said_tables: dict[str, Any] = {}
+    points, mistake = 0, ""
+    try:
+        said_tables = said.tables()
+        _, points = check(said_tables, store, resources.settings())
+    except FleetcastError as problem:
+        mistake = str(problem)
+    if mistake:
+        error(mistake)
+    st.button(
+        f"Start {points:,} points" if points else "Start", type="primary", icon=":material/play_arrow:", key="start",
+        disabled=bool(mistake), on_click=_start, args=(said_tables, store),
+    )  # fmt: skip
+    _file_box(said_tables, store)
+
+
+def _bases(draft: SweepDraft, store: Store) -> dict[str, dict[str, Any]]:
+    """Scenarios to vary: the draft's own, what the Serving page shows, the shipped ones."""
+    found = {f"{draft.base.get('name', 'scenario')} (of this sweep)": draft.base}
+    serving: Draft | None = st.session_state.get(SERVING_DRAFT)
+    if serving is not None:
+        found["what the Serving page shows"] = serving.current
+    return found | {name: full_example(name, store) for name in example_names()}
+
+
+def _start(tables: dict[str, Any], store: Store) -> None:
+    try:
+        sweep, _ = check(tables, store, resources.settings())
+    except FleetcastError as problem:
+        st.session_state[MISTAKE] = str(problem)
+        return
+    found = keep(sweep, store)
+    if not found.state.running:
+        job_watch.start(command(found), found.job_folder)
+    st.query_params[PARAMETER] = found.sweep_id
+
+
+def _shown(store: Store) -> KeptSweep | None:
+    """The one of the URL, else the newest, else the shipped example, which then runs."""
+    wanted = st.query_params.get(PARAMETER)
+    if wanted is not None:
+        try:
+            return kept(store, wanted)
+        except FleetcastError as mistake:
+            error(str(mistake))
+    sweeps = all_kept(store)
+    if not sweeps:
+        _start(example_sweep(store).tables(), store)
+        sweeps = all_kept(store)
+    return sweeps[0] if sweeps else None
+
+
+def _one(shown: KeptSweep) -> None:
+    """A sweep's state and answer."""
+    sweep = shown.definition()
+    st.header(as_text(sweep.name), anchor=False)
+    _others(shown)
+    job = job_watch.watch(shown.job_folder, lambda job: _progress(shown, job))
+    if job is None:
+        return
+    why = job_watch.problem(job)
+    if why:
+        st.warning(as_text(why), icon=":material/stop_circle:")
+        st.button("Go on", key="go-on", icon=":material/play_arrow:",
+                  on_click=lambda: job_watch.start(command(shown), shown.job_folder))  # fmt: skip
+    if (shown.folder / "points.parquet").is_file():
+        show_sweep(shown, sweep)
+
+
+def _progress(shown: KeptSweep, job: Job) -> None:
+    """What a running sweep has done."""
+    progress = shown.progress()
+    mine = progress if progress.get("state") == "running" else {}
+    share = mine["done"] / mine["total"] if mine.get("total") else 0.0
+    st.progress(share, progress_text(mine))
+    if mine and job.poll().running:
+        show_progress(shown, shown.definition())
+
+
+def _others(shown: KeptSweep) -> None:
+    """Other sweeps that are kept."""
+    sweeps = {sweep.sweep_id: sweep for sweep in all_kept(resources.store())}
+    if len(sweeps) < 2:
+        return
+    ids = list(sweeps)
+    chosen = st.selectbox(
+        "kept sweeps", ids, ids.index(shown.sweep_id) if shown.sweep_id in ids else 0, key=f"kept:{shown.sweep_id}",
+        format_func=lambda one: summary_line(sweeps[one]),
+    )  # fmt: skip
+    if chosen != shown.sweep_id:
+        st.query_params[PARAMETER] = chosen
+        st.rerun()
+
+
+def _file_box(tables: dict[str, Any], store: Store) -> None:
+    """The sweep as a file: saved for the command line, or read."""
+    limit = resources.settings().toml_limit_bytes
+    key = f"sweep-file:{st.session_state[GENERATION]}"
+
+    def read() -> None:
+        file = st.session_state[key]
+        if file is None:
+            return
+        try:
+            _take_over(file.getvalue(), file.name, store, limit)
+        except FleetcastError as problem:
+            st.session_state[MISTAKE] = str(problem)
+
+    with st.popover("Sweep file", icon=":material/description:"):
+        st.file_uploader(
+            f"Open a sweep file with its scenario inline (TOML, at most {limit // 1000} kB)", "toml", key=key,
+            on_change=read, max_upload_size=1,
+        )  # fmt: skip
+        if tables:
+            download("Save (TOML)", tables_toml(tables).encode, "sweep.toml", "sweep-save")
+            st.caption("`fleetcast sweep sweep.toml --out DIR` runs the same.")
+
+
+def _take_over(content: bytes, origin: str, store: Store, limit_bytes: int) -> None:
+    """Begin the form anew from a sweep file; raises FleetcastError, and then nothing changed."""
+    if len(content) > limit_bytes:
+        raise FleetcastError(f"{origin}: has {len(content):,} bytes; a sweep here has at most {limit_bytes:,}")
+    tables = toml_tables(content, origin)
+    check(tables, store, resources.settings())
+    st.session_state[DRAFT] = SweepDraft.of_tables(tables, tables["scenario"])
+    st.session_state[GENERATION] += 1

@@ -1,0 +1,170 @@
+"""The sweeps that the app keeps: checked, started as the command line would, found again by what they ask."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.web.examples import FOLDER
+from app.web.guard import safe_tables
+from app.web.jobs import Job, JobState, read_json
+from app.web.settings import Settings
+from app.web.store import RUN_ID, Store
+from app.web.sweep_draft import SweepDraft
+from app.web.url_state import full_example
+from hardware_models.errors import FleetcastError
+from sim.identity import simulator_fingerprint
+from sim.scenario_file import read_toml
+from sim.sweep.definition import Sweep, load_sweep, make_sweep, put
+from sim.sweep.points import expand
+
+EXAMPLES = FOLDER / "sweeps"
+EXAMPLE = "token-budget"
+FILE = "sweep.toml"  # in the folder of a job
+MOST_POINTS = 5000  # of a sweep that a page starts
+MOST_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSweep:
+    """One sweep of the store."""
+
+    sweep_id: str
+    folder: Path  # of its rows
+    job_folder: Path
+
+    @property
+    def job(self) -> Job | None:
+        """The command that ran or runs it."""
+        return Job.read(self.job_folder)
+
+    @property
+    def state(self) -> JobState:
+        """Of that command."""
+        job = self.job
+        return job.poll() if job is not None else JobState("died")
+
+    def definition(self) -> Sweep:
+        """What was asked; raises FleetcastError."""
+        return load_sweep(self.job_folder / FILE)
+
+    def progress(self) -> Mapping[str, Any]:
+        """progress.json; empty before there is one."""
+        return read_json(self.folder / "progress.json") or {}
+
+
+def kept(store: Store, sweep_id: str) -> KeptSweep:
+    """A sweep by its identity; raises FleetcastError for one that is not there."""
+    if not RUN_ID.fullmatch(sweep_id):
+        raise FleetcastError(f"'{sweep_id[:60]}': is no identity of a sweep; give sixteen hexadecimal digits")
+    found = _kept(store, sweep_id)
+    if not (found.job_folder / FILE).is_file():
+        raise FleetcastError(f"sweep {sweep_id}: is not kept here (any more); start it again")
+    return found
+
+
+def all_kept(store: Store) -> list[KeptSweep]:
+    """The newest first."""
+    folders = [path for path in store.jobs.glob("sweep-*") if (path / FILE).is_file()] if store.jobs.is_dir() else []
+    folders.sort(key=lambda path: (path / FILE).stat().st_mtime, reverse=True)
+    return [_kept(store, path.name.removeprefix("sweep-")) for path in folders[:MOST_KEPT]]
+
+
+def check(tables: dict[str, Any], store: Store, settings: Settings) -> tuple[Sweep, int]:
+    """The sweep of a stranger's tables, and its points; raises FleetcastError, also for a path or too many points."""
+    limited = {"point_timeout_s": settings.time_limit_s, **tables}
+    sweep = make_sweep(safe_sweep(limited, store), Path("sweep"))
+    points = len(expand(sweep))
+    if points > MOST_POINTS:
+        raise FleetcastError(
+            f"sweep: makes {points:,} points; the app runs at most {MOST_POINTS:,}: give fewer values, or save the file"
+            " and run `fleetcast sweep` on it"
+        )
+    if sweep.point_timeout_s > settings.time_limit_s:
+        raise FleetcastError(
+            f"sweep: point_timeout_s = {sweep.point_timeout_s:g} is more than the app's limit of"
+            f" {settings.time_limit_s:g} s; lower it"
+        )
+    return sweep, points
+
+
+def keep(sweep: Sweep, store: Store) -> KeptSweep:
+    """Write it down, ready to be started; the same sweep under the same simulator is found again."""
+    text = sweep.toml()
+    found = _kept(store, hashlib.sha256(f"{simulator_fingerprint()}{text}".encode()).hexdigest()[:16])
+    found.job_folder.mkdir(parents=True, exist_ok=True)
+    (found.job_folder / FILE).write_text(text, encoding="utf-8")
+    return found
+
+
+def command(sweep: KeptSweep) -> list[str]:
+    """What runs it, and goes on where it was stopped."""
+    return ["sweep", str(sweep.job_folder / FILE), "--out", str(sweep.folder)]
+
+
+def safe_sweep(tables: dict[str, Any], store: Store) -> dict[str, Any]:
+    """The same tables, files of the app's own by their places; raises FleetcastError for any other path."""
+    checked = copy.deepcopy(tables)
+    scenario = checked.get("scenario")
+    if not isinstance(scenario, dict):
+        raise FleetcastError("sweep: scenario: the app reads no files but its own; give the scenario's tables inline")
+    checked["scenario"] = safe_tables(scenario, "scenario", store)
+    axes = checked.get("axes")
+    if isinstance(axes, dict):
+        checked["axes"] = {key: _safe_axis(key, value, store) for key, value in axes.items()}
+    return checked
+
+
+def _safe_axis(key: str, value: Any, store: Store) -> Any:
+    """Each value as if a scenario had it."""
+    if isinstance(value, dict):
+        return {inner: _safe_axis(f"{key}.{inner}", one, store) for inner, one in value.items()}
+    if not isinstance(value, list):
+        return value
+    checked = []
+    for one in value:
+        tables: dict[str, Any] = {}
+        put(tables, key, one)
+        node: Any = safe_tables(tables, "axes", store)
+        for part in key.split("."):
+            node = node[part]
+        checked.append(node)
+    return checked
+
+
+def _kept(store: Store, sweep_id: str) -> KeptSweep:
+    return KeptSweep(sweep_id, store.sweeps / sweep_id, store.jobs / f"sweep-{sweep_id}")
+
+
+def summary_line(sweep: KeptSweep) -> str:
+    """Name, state and progress, for a list to choose from."""
+    try:
+        name = sweep.definition().name
+    except FleetcastError as mistake:
+        return f"{sweep.sweep_id}: {mistake}"
+    progress = sweep.progress()
+    points = f", {progress['done']:,} of {progress['total']:,} points" if progress else ""
+    return f"{name}: {sweep.state.name}{points}"
+
+
+def progress_text(progress: Mapping[str, Any]) -> str:
+    """Where a running sweep is."""
+    if not progress:
+        return "starting"
+    failed = f", {progress['failed']:,} failed" if progress["failed"] else ""
+    left = progress.get("eta_s")
+    eta = f", about {left:,.0f} s left" if left is not None and progress["done"] < progress["total"] else ""
+    return f"{progress['done']:,} of {progress['total']:,} points{failed}, {progress['elapsed_s']:,.0f} s{eta}"
+
+
+def example_sweep(store: Store) -> SweepDraft:
+    """The shipped example that the page opens on."""
+    tables = read_toml(EXAMPLES / f"{EXAMPLE}.toml")
+    base = tables["scenario"]
+    if isinstance(base, str):
+        base = full_example(Path(base).stem, store)
+    return SweepDraft.of_tables(tables, base)

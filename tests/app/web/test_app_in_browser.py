@@ -1,0 +1,175 @@
+"""The app as a user meets it: the real command, a real browser."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.web.pages import PAGES
+from app.web.store import RUN_ID
+
+SECONDS_FOR_ALL = 36_000  # of traffic: far more than anybody waits for
+
+
+def settle(page: Any) -> None:
+    """Wait until the script has run to its end."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
+
+def open_serving(page: Any, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector(".fc-card")
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    settle(page)
+
+
+def card(page: Any, label: str) -> str:
+    """The figure of a card."""
+    found = page.locator(".fc-card", has=page.get_by_text(label, exact=True))
+    return str(found.locator(".fc-value").inner_text())
+
+
+def set_number(page: Any, label: str, value: float) -> None:
+    field = page.locator(f'input[aria-label="{label}"]').first
+    field.fill(f"{value:g}")
+    field.press("Enter")
+
+
+def card_changes(page: Any, label: str, before: str) -> str:
+    page.wait_for_function(
+        """([label, before]) => [...document.querySelectorAll('.fc-card')].some(card =>
+            card.querySelector('.fc-label').innerText === label
+            && card.querySelector('.fc-value').innerText !== before)""",
+        arg=[label, before],
+    )
+    return card(page, label)
+
+
+def shoot(page: Any, name: str) -> None:
+    """A picture for people to look at, where they ask for one."""
+    folder = os.environ.get("FLEETCAST_SCREENSHOTS")
+    if folder:
+        size = page.viewport_size
+        page.set_viewport_size({"width": size["width"], "height": 2400})
+        time.sleep(0.7)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+        page.set_viewport_size(size)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_each_page_opens_without_an_error_and_fits_a_phone(server: Any, page: Any, look: Any, path: str) -> None:
+    page.goto(f"{server.url}/{path}")
+    page.wait_for_selector('[data-testid="stMainBlockContainer"] h1, [data-testid="stMainBlockContainer"] h2')
+    settle(page)
+    assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
+    assert look.complaints == []
+    shoot(page, f"{path}-laptop")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    page.wait_for_selector('[data-testid="stMainBlockContainer"] h1, [data-testid="stMainBlockContainer"] h2')
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    shoot(page, f"{path}-phone")
+
+
+def test_the_app_opens_on_a_finished_example(server: Any, page: Any, look: Any) -> None:
+    open_serving(page, server.url)
+    assert page.get_by_text("chat-70b-chunked", exact=True).first.is_visible()
+    assert page.locator(".fc-bottleneck").inner_text().startswith("Memory")
+    assert float(card(page, "TTFT p99").replace(",", "")) > 0
+    assert look.complaints == []
+
+
+def test_a_knob_changes_the_answer_and_the_url_and_a_fresh_browser_finds_it_there(
+    server: Any, page: Any, browser: Any
+) -> None:
+    open_serving(page, server.url)
+    before = card(page, "TTFT p99")
+    set_number(page, "max_num_seqs", 24)
+    after = card_changes(page, "TTFT p99", before)
+    assert "better" in page.locator(".fc-cards").inner_text() or "worse" in page.locator(".fc-cards").inner_text()
+    page.wait_for_url(re.compile(r"base=chat-70b-chunked&serving\.max_num_seqs=24$"))
+    other = browser.new_page()
+    open_serving(other, page.url)
+    assert card(other, "TTFT p99") == after
+    other.close()
+    page.go_back()
+    assert card_changes(page, "TTFT p99", after) == before
+
+
+def test_an_impossible_combination_gets_the_command_lines_sentence_and_keeps_the_last_answer(
+    server: Any, page: Any
+) -> None:
+    open_serving(page, server.url)
+    before = card(page, "TTFT p99")
+    set_number(page, "max_num_batched_tokens", 64)
+    page.get_by_text("serving.max_num_batched_tokens = 64 is less than serving.max_num_seqs = 256").wait_for()
+    assert card(page, "TTFT p99") == before
+    assert page.get_by_text("Below is the last answer, to other settings.").is_visible()
+
+
+def test_a_bad_file_gets_the_command_lines_sentence_and_a_good_one_its_answer(
+    server: Any, page: Any, tmp_path: Path
+) -> None:
+    open_serving(page, server.url)
+    text = '[model]\nconfig = "llama-3.1-8b"\n[cluster]\nnode = "dgx-h100"\n[workload]\ntrace = "azure-conv-2023"\n'
+    bad, good = tmp_path / "bad.toml", tmp_path / "good.toml"
+    bad.write_text(text + "rate_scal = 2.0\n")
+    good.write_text('name = "mine"\n' + text + "duration_s = 60\n")
+    page.get_by_role("button", name="Scenario file").click()
+    page.set_input_files('[data-testid="stFileUploaderDropzoneInput"] >> nth=0', str(bad))
+    page.get_by_text("bad.toml: unknown key 'workload.rate_scal'; did you mean 'workload.rate_scale'?").wait_for()
+    page.set_input_files('[data-testid="stFileUploaderDropzoneInput"] >> nth=0', str(good))
+    page.get_by_role("heading", name="mine").wait_for()
+    settle(page)
+    assert "llama-3.1-8b" in page.locator(".fc-line").first.inner_text()
+
+
+def test_a_long_simulation_shows_progress_and_stops(server: Any, page: Any) -> None:
+    page.goto(f"{server.url}/?workload.duration_s={SECONDS_FOR_ALL}&workload.rate_scale=4")
+    page.get_by_text("requests simulated").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped.").wait_for()
+    page.get_by_role("button", name="Run again").wait_for()
+
+
+def test_a_bad_url_says_what_is_wrong_and_shows_the_example(server: Any, page: Any) -> None:
+    open_serving(page, f"{server.url}/?serving.max_num_seq=64")
+    assert page.get_by_text("did you mean 'serving.max_num_seqs'?").is_visible()
+    assert page.get_by_text("8,940 requests").is_visible()
+
+
+def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: Any, browser: Any, look: Any) -> None:
+    page.goto(f"{server.url}/compare")
+    page.get_by_role("button", name="Compare the two shipped scenarios").click()
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    settle(page)
+    assert page.get_by_text("points", exact=False).first.is_visible()
+    assert "x19" in page.locator(".fc-wide").nth(1).inner_text()
+    shared = page.url
+    assert len(RUN_ID.findall(shared)) == 3  # two runs, one of them the baseline as well
+    shoot(page, "compare-filled")
+    other = browser.new_page()
+    other.goto(shared)
+    other.wait_for_selector(".js-plotly-plot .main-svg")
+    assert other.locator(".fc-wide").nth(1).inner_text() == page.locator(".fc-wide").nth(1).inner_text()
+    other.close()
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_text("Nothing to compare yet").wait_for()
+    assert look.complaints == []
+
+
+def test_files_of_a_run_come_down(server: Any, page: Any) -> None:
+    open_serving(page, server.url)
+    page.get_by_role("tab", name="Files").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="report.html").click()
+    report = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert report.startswith("<!doctype html>")
+    assert "chat-70b-chunked" in report
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Scenario (TOML)").click()
+    assert 'config = "llama-3.1-70b"' in Path(waiting.value.path()).read_text()

@@ -1,0 +1,145 @@
+"""Pages in this process: what they say and keep, without a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.web import resources
+from app.web.pages import PAGES
+from app.web.store import Store
+from sim.run import run
+from sim.scenario_file import load_scenario
+
+EXAMPLE = Path(__file__).parent.parent.parent.parent / "scenarios" / "chat-70b-chunked.toml"
+QUICK = {"workload.duration_s": "20"}
+
+
+def show_serving() -> None:
+    from app.web import session
+    from app.web.pages import serving
+
+    session.enter("serving")
+    serving.render()
+
+
+def show_compare() -> None:
+    from app.web import session
+    from app.web.pages import compare
+
+    session.enter("compare")
+    compare.render()
+
+
+def look(script: Callable[[], None], **parameters: str | list[str]) -> AppTest:
+    test = AppTest.from_function(script, default_timeout=60)
+    for key, value in parameters.items():
+        test.query_params[key] = value
+    test.run()
+    assert not test.exception
+    return test
+
+
+def number(test: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(field for field in test.number_input if field.label == label)
+
+
+def html(test: AppTest) -> str:
+    return " ".join(element.proto.body for element in test.get("html"))
+
+
+def errors(test: AppTest) -> str:
+    return " ".join(element.value.replace("\\", "") for element in test.error)
+
+
+def test_every_page_of_the_registry_can_be_shown() -> None:
+    import importlib
+
+    for name in PAGES.values():
+        module = importlib.import_module(name)
+        assert module.TITLE
+        assert module.ICON.startswith(":material/")
+        assert callable(module.render)
+
+
+def test_the_url_opens_a_scenario_and_a_knob_changes_the_url(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    assert number(test, "duration, s").value == 20.0
+    assert "TTFT p99" in html(test)
+    number(test, "max_num_seqs").set_value(16).run()
+    assert test.query_params == {
+        "base": "chat-70b-chunked",
+        "serving.max_num_seqs": "16",
+        "workload.duration_s": "20",
+    }
+    assert len(list((app_runs / "results").iterdir())) == 2
+
+
+def test_a_policy_brings_its_own_knobs(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    next(box for box in test.selectbox if box.label == "scheduler").select("sarathi").run()
+    number(test, "chunk_size").set_value(512).run()
+    assert not test.exception
+    assert test.query_params["serving.scheduler.chunk_size"] == "512"
+    assert "serving.scheduler.tile_aligned" not in test.query_params
+
+
+def test_requests_come_from_a_generator(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    next(group for group in test.get("button_group") if group.label == "requests from a").set_value("generator").run()
+    assert not test.exception
+    assert test.query_params["workload.generator.name"] == "synthetic"
+    assert test.query_params["workload.trace"] == ""
+    assert "synthetic" in html(test)
+
+
+def test_an_impossible_scenario_keeps_the_last_answer(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    shown = html(test)
+    number(test, "max_num_batched_tokens").set_value(100).run()
+    assert "scenario: serving.max_num_batched_tokens = 100 is less than serving.max_num_seqs = 256" in errors(test)
+    assert html(test) == shown
+    number(test, "max_num_batched_tokens").set_value(1024).run()
+    assert not test.error
+
+
+def test_what_does_not_fit_is_the_simulators_sentence(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK, **{"serving.tensor_parallel_size": "1"})
+    assert "llama-3.1-70b" in errors(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("model.config", "/etc/passwd"), ("cluster.node", "../x"), ("workload.trace", "link.csv")]
+)
+def test_no_url_reads_a_file_of_the_system(app_runs: Path, key: str, value: str) -> None:
+    store = Store(app_runs)
+    store.uploads.mkdir(parents=True)
+    (store.uploads / "link.csv").symlink_to("/etc/passwd")
+    test = look(show_serving, **{key: value})
+    assert key in errors(test)
+    assert "root:" not in errors(test)
+
+
+def test_a_run_of_the_command_line_is_compared_only_from_inside(app_runs: Path, tmp_path: Path) -> None:
+    resources.runner()
+    for place in (app_runs / "mine", tmp_path / "outside"):
+        run(load_scenario(EXAMPLE, ("workload.duration_s=5",))).write(place)
+    test = look(show_compare)
+    assert "Nothing to compare yet" in test.info[0].value
+    test.text_input[0].set_value("mine")
+    next(button for button in test.button if button.label == "Add").click().run()
+    assert not test.exception
+    assert test.query_params["run"] == "mine"
+    test.text_input[0].set_value("../outside")
+    next(button for button in test.button if button.label == "Add").click().run()
+    assert "is no folder inside" in errors(test)
+    assert test.query_params["run"] == "mine"
+
+
+def test_a_run_that_is_gone_can_be_taken_out(app_runs: Path) -> None:
+    test = look(show_compare, run=["0123456789abcdef"])
+    assert "is not kept here" in errors(test)
+    next(button for button in test.button if button.label == "Remove it").click().run()
+    assert not test.error
+    assert "run" not in test.query_params
