@@ -35,6 +35,8 @@ SHOWN = (
     "decode_stall_fraction",
     "kv_peak_fraction",
     "preemptions",
+    "energy_j_per_output_token",
+    "mean_power_w_per_gpu",
 )
 
 BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "memory", "network", "host", "idle", "kv_queue"))

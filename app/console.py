@@ -20,6 +20,8 @@ HEADLINE = (
     "usd_per_million_output_tokens",
     "kv_peak_fraction",
     "preemptions",
+    "energy_j_per_output_token",
+    "mean_power_w_per_gpu",
 )
 LATENCIES = (("ttft_s", "TTFT"), ("tbt_s", "TBT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"), ("queue_s", "queueing"))
 STATISTICS = ("mean", "p50", "p90", "p99", "max")
@@ -59,7 +61,6 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
         f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}{_interval(summary, key)}"
         for key in HEADLINE
     ]
-    lines += _energy(summary)
     lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
@@ -130,22 +131,6 @@ def _verdict(summary: dict[str, Any]) -> list[str]:
         name = {"tbt_s": "longest TBT"}.get(key, key.removesuffix("_s").upper())
         reached += close_call(summary, key)
         lines.append(f"  SLO p{slo['percentile']:g} {name} <= {value['limit'] * 1e3:,.0f} ms: {mark}, {reached}")
-    return lines
-
-
-def _energy(summary: dict[str, Any]) -> list[str]:
-    """Of all GPUs of the cluster; nothing where no token came out."""
-    joules, watts = summary["energy_j_per_output_token"], summary["mean_power_w_per_gpu"]
-    if joules is None:
-        return []
-    rows = (
-        ("energy of an output token", f"{plain(joules)} J", "energy_j_per_output_token"),
-        ("mean power of a GPU", f"{plain(watts)} W", "mean_power_w_per_gpu"),
-    )
-    lines = []
-    for name, text, key in rows:
-        low, high = summary["interval_90"][key]
-        lines.append(f"  {name:<26}{text:>22}   ({plain(low)} to {plain(high)})")
     return lines
 
 

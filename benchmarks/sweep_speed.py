@@ -87,9 +87,8 @@ def sweep_s(asked: Sweep, workers: int) -> float:
 
 def report(points: int, best: dict[str, float]) -> None:
     one, two = (best[name] - best[f"few by {name}"] for name in ("one", "two"))
-    print(
-        f"{points:,} points: plain loop {best['loop']:.2f} s, 1 worker {best['one']:.2f} s, 2 workers {best['two']:.2f} s"
-    )
+    print(f"{points:,} points: plain loop {best['loop']:.2f} s", end=", ")
+    print(f"1 worker {best['one']:.2f} s, 2 workers {best['two']:.2f} s")
     print(f"overhead, 1 worker: {(best['one'] - best['loop']) / points * 1e3:.2f} ms a point, start included")
     print(f"2 workers over 1: {best['one'] / best['two']:.2f} x, start included; {one / two:.2f} x beyond the start")
     print(f"2 bare processes over 1: {best['loop'] / best['halves']:.2f} x, which is what the machine gives")

@@ -71,6 +71,8 @@ METRICS: dict[str, Metric] = {
         Metric("usd_per_million_output_tokens", "cost of output", "USD/Mtok", "USD/Mtok", 1.0, False),
         Metric("cost_usd", "cost of the run", "USD", "USD", 1.0, False),
         Metric("decode_stall_fraction", "token gaps: waiting", "", "%", 100.0, False),
+        Metric("energy_j_per_output_token", "energy of an output token", "J", "J", 1.0, False),
+        Metric("mean_power_w_per_gpu", "mean power of a GPU", "W", "W", 1.0, None),
         Metric("preemptions", "preemptions", "", "", 1.0, False),
         Metric("kv_peak_fraction", "KV blocks in use at peak", "", "%", 100.0, False),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
@@ -15,10 +14,6 @@ Verdict = Literal["better", "worse", "same", ""]
 ALIKE = 5e-4  # a change that one decimal of a percent does not show
 NO_CHANGE: tuple[str, Verdict] = ("", "")
 SHOWN = ("ttft_s.p99", "max_tbt_s.p99", *HEADLINE)
-ENERGY = (  # keys of a summary that only some runs have
-    Metric("energy_j_per_output_token", "energy of an output token", "J", "J", 1.0, False),
-    Metric("mean_power_w_per_gpu", "mean power of a GPU", "W", "W", 1.0, None),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +43,7 @@ class Card:
 
 def summary_cards(summary: dict[str, Any], baseline: dict[str, Any] | None = None) -> list[Card]:
     """The headline of a run, with its change against a baseline where one is given."""
-    metrics: Sequence[Metric] = [*(METRICS[key] for key in SHOWN), *ENERGY]
+    metrics = [METRICS[key] for key in SHOWN]
     return [_card(metric, summary, baseline) for metric in metrics if metric.value(summary) == metric.value(summary)]
 
 

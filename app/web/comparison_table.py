@@ -11,13 +11,13 @@ from typing import Any
 
 from app.compare import SHOWN, RunFolder, change_text
 from app.console import interval_of
-from app.web.cards import ENERGY, NO_CHANGE, delta
+from app.web.cards import NO_CHANGE, delta
 from sim.metrics import METRICS, Metric, plain
 
 
 def metrics() -> list[Metric]:
     """Those shown, in order."""
-    return [*(METRICS[key] for key in SHOWN), *ENERGY]
+    return [METRICS[key] for key in SHOWN]
 
 
 def comparison_html(runs: Sequence[RunFolder]) -> str:

@@ -25,6 +25,8 @@ _RATES = (
     "goodput_fraction",
     "cost_usd",
     "usd_per_million_output_tokens",
+    "energy_j_per_output_token",
+    "mean_power_w_per_gpu",
 )
 WITH_INTERVAL = tuple(
     key
