@@ -25,6 +25,8 @@ def show_sweep(kept: KeptSweep, sweep: Sweep) -> None:
     """Draw all of it; raises FleetcastError where the rows cannot be read."""
     rows = read_sweep(kept.folder)
     analysis = analyse(sweep, rows)
+    if not kept.current:
+        st.caption("Simulated by another version of Fleetcast; start it again for this one's answer.")
     first, *rest = [*verdict(analysis), *limit_lines(analysis)]
     st.html(f'<p class="fc-bottleneck">{_plain(first)}</p>')
     for line in rest:

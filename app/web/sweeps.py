@@ -7,17 +7,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.web.examples import FOLDER
 from app.web.guard import safe_tables
-from app.web.jobs import Job, JobState, read_json
+from app.web.jobs import Job, JobState, read_json, write_json
 from app.web.settings import Settings
 from app.web.store import RUN_ID, Store
 from app.web.sweep_draft import SweepDraft
 from app.web.url_state import full_example
 from hardware_models.errors import FleetcastError
-from sim.identity import simulator_fingerprint
+from sim.identity import HEX_DIGITS, simulator_fingerprint
 from sim.scenario_file import read_toml
 from sim.sweep.definition import Sweep, load_sweep, make_sweep, put
 from sim.sweep.points import expand
@@ -25,8 +25,20 @@ from sim.sweep.points import expand
 EXAMPLES = FOLDER / "sweeps"
 EXAMPLE = "token-budget"
 FILE = "sweep.toml"  # in the folder of a job
+SIMULATOR = "simulator.json"
+EXPANDED_KEPT = 50
 MOST_POINTS = 5000  # of a sweep that a page starts
 MOST_KEPT = 200
+
+
+class Expanded(NamedTuple):
+    """What there is to a sweep's points."""
+
+    points: int
+    identity: str  # of all of them
+
+
+_EXPANDED: dict[str, Expanded] = {}  # what was asked last
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,11 @@ class KeptSweep:
         """Of that command."""
         job = self.job
         return job.poll() if job is not None else JobState("died")
+
+    @property
+    def current(self) -> bool:
+        """Is it this very simulator's?"""
+        return (read_json(self.job_folder / SIMULATOR) or {}).get("simulator") == simulator_fingerprint()
 
     def definition(self) -> Sweep:
         """What was asked; raises FleetcastError."""
@@ -78,26 +95,36 @@ def check(tables: dict[str, Any], store: Store, settings: Settings) -> tuple[Swe
     """The sweep of a stranger's tables, and its points; raises FleetcastError, also for a path or too many points."""
     limited = {"point_timeout_s": settings.time_limit_s, **tables}
     sweep = make_sweep(safe_sweep(limited, store), Path("sweep"))
-    points = len(expand(sweep))
-    if points > MOST_POINTS:
-        raise FleetcastError(
-            f"sweep: makes {points:,} points; the app runs at most {MOST_POINTS:,}: give fewer values, or save the file"
-            " and run `fleetcast sweep` on it"
-        )
     if sweep.point_timeout_s > settings.time_limit_s:
         raise FleetcastError(
             f"sweep: point_timeout_s = {sweep.point_timeout_s:g} is more than the app's limit of"
             f" {settings.time_limit_s:g} s; lower it"
         )
-    return sweep, points
+    return sweep, expanded(sweep, store).points
+
+
+def expanded(sweep: Sweep, store: Store) -> Expanded:
+    """A sweep's points, counted once as long as the app's own files stay as they are: a page asks at every touch.
+
+    Raises FleetcastError as `expand` does, and for more than MOST_POINTS.
+    """
+    files = [path for folder in (store.hardware, store.uploads) for path in sorted(folder.rglob("*"))]
+    asked = repr((sweep.toml(), [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files]))
+    if asked not in _EXPANDED:
+        points = expand(sweep, MOST_POINTS)
+        digest = hashlib.sha256(repr([sweep.toml(), *(point.point_id for point in points.points)]).encode())
+        while len(_EXPANDED) >= EXPANDED_KEPT:
+            _EXPANDED.pop(next(iter(_EXPANDED)), None)
+        _EXPANDED[asked] = Expanded(len(points), digest.hexdigest()[:HEX_DIGITS])
+    return _EXPANDED[asked]
 
 
 def keep(sweep: Sweep, store: Store) -> KeptSweep:
-    """Write it down, ready to be started; the same sweep under the same simulator is found again."""
-    text = sweep.toml()
-    found = _kept(store, hashlib.sha256(f"{simulator_fingerprint()}{text}".encode()).hexdigest()[:16])
+    """Write it down, ready to be started; the same points of the same files and simulator are found again."""
+    found = _kept(store, expanded(sweep, store).identity)
     found.job_folder.mkdir(parents=True, exist_ok=True)
-    (found.job_folder / FILE).write_text(text, encoding="utf-8")
+    (found.job_folder / FILE).write_text(sweep.toml(), encoding="utf-8")
+    write_json(found.job_folder / SIMULATOR, {"simulator": simulator_fingerprint()})
     return found
 
 

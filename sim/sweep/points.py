@@ -27,6 +27,7 @@ from sim.sweep.names import check_names
 from sim.sweep.point import Job
 
 MOST_COMBINATIONS = 1_000_000  # looked at
+COMBINATIONS_A_POINT = 10  # and no more than so many, most of which the constraints leave out
 MOST_POINTS = 100_000  # run
 NAME_TRIES = 200  # points in which a value may be refused before it is left to the run
 
@@ -67,23 +68,24 @@ class Points:
         return dict(zip(self.sweep.keys, self.settings[point.setting], strict=True))
 
 
-def expand(sweep: Sweep) -> Points:
-    """Raises FleetcastError naming what is wrong and where."""
+def expand(sweep: Sweep, most_points: int = MOST_POINTS) -> Points:
+    """Raises FleetcastError naming what is wrong and where; also for more than `most_points`, before they are made."""
     combinations = count(sweep.axes, sweep.method, sweep.samples)
-    if combinations > MOST_COMBINATIONS:
+    most = min(MOST_COMBINATIONS, COMBINATIONS_A_POINT * most_points)
+    if combinations > most:
         raise FleetcastError(
-            f"{sweep.origin}: axes: make {combinations:,} settings; at most {MOST_COMBINATIONS:,} are looked at: give"
-            " fewer values, or method = 'lhs' with samples"
+            f"{sweep.origin}: axes: make {combinations:,} settings; at most {most:,} are looked at: give fewer values,"
+            " or method = 'lhs' with samples"
         )
     kept, excluded, repeated = _kept(sweep)
     if not kept:
         why = f"the constraints keep out all {excluded:,} settings; loosen them"
         raise FleetcastError(f"{sweep.origin}: constraints: {why}")
     total = len(kept) * len(sweep.seeds)
-    if total > MOST_POINTS:
+    if total > most_points:
         raise FleetcastError(
             f"{sweep.origin}: axes: {len(kept):,} settings x {len(sweep.seeds):,} seeds make {total:,} points; at most"
-            f" {MOST_POINTS:,} are run: give fewer values, or method = 'lhs' with samples"
+            f" {most_points:,} are run: give fewer values, or method = 'lhs' with samples"
         )
     points = _resolved(sweep, kept)
     possible = [point for point in points if not point.reason]

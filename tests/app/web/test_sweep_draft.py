@@ -161,3 +161,21 @@ def test_mistakes_read_as_on_the_command_line(store, axes, words):
 def test_a_checked_sweep_expands_to_what_was_promised(store):
     sweep, points = check(axes_of(example_sweep(store), ("slo.ttft_s", "1 to 2 in 3"), seeds="1, 2"), store, Settings())
     assert len(expand(sweep)) == points == 6
+
+
+def test_a_sweep_over_a_file_that_changed_is_another_sweep(store):
+    store.uploads.mkdir(parents=True)
+    trace = "arrival_s,prompt_tokens,output_tokens\n0,100,10\n"
+    (store.uploads / "mine.csv").write_text(trace)
+    draft = example_sweep(store)
+    draft.base = {**draft.base, "workload": {"trace": "mine.csv"}}
+    first = keep(check(draft.tables(), store, Settings())[0], store)
+    assert first.current
+    (store.uploads / "mine.csv").write_text(trace + "1,50,5\n")
+    assert keep(check(draft.tables(), store, Settings())[0], store).sweep_id != first.sweep_id
+
+
+def test_a_sweep_of_another_simulator_says_so(store, monkeypatch):
+    kept_one = keep(check(example_sweep(store).tables(), store, Settings())[0], store)
+    monkeypatch.setattr("app.web.sweeps.simulator_fingerprint", lambda: "another")
+    assert not kept_one.current
