@@ -96,9 +96,13 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
 
 
 def different_settings(runs: list[RunFolder]) -> dict[str, list[Any]]:
-    """Dotted key to its value in each run, for keys that not all have alike; None: not set."""
-    keys = sorted(set().union(*(run.settings for run in runs)) - {"name"})
-    values = {key: [run.settings.get(key) for run in runs] for key in keys}
+    """Dotted key to its value in each run, for keys that not all have alike; None: not set.
+
+    Figures of the user's own hardware are among them, as hardware.gpu.memory_bytes: a file can change under its name.
+    """
+    settings = [run.settings | _flat(run.summary.get("hardware", {}), "hardware.") for run in runs]
+    keys = sorted(set().union(*settings) - {"name"})
+    values = {key: [row.get(key) for row in settings] for key in keys}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
@@ -150,7 +154,8 @@ def _is_summary(summary: Any) -> bool:
     if not isinstance(summary, dict) or not isinstance(summary.get("bottleneck"), str):
         return False
     shares = summary.get("bound_by")
-    return isinstance(shares, dict) and set(BOUND_BY) <= set(shares)
+    own = summary.get("hardware", {})  # absent from results of earlier versions
+    return isinstance(own, dict) and isinstance(shares, dict) and set(BOUND_BY) <= set(shares)
 
 
 def _titles(runs: list[RunFolder]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from app.commands import FleetcastCommand
 from hardware_models.errors import FleetcastError
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 NOTHING_FOUND = 1
 OBJECTIVES = ("cost", "gpus", "energy")
+SPACE = ("nodes", "tp", "pp", "schedulers", "weight_dtypes", "batched_tokens", "max_gpus")
+PRICES = ("prices_file", "energy_prices", "region", "pue")
+ANSWERS = {  # question: the options that it takes
+    "capacity": ("confidence", "precision", "most_seeds"),
+    "day": (*SPACE, *PRICES, "rate_per_s", "demand", "boot_minutes", "start_usd", "reserved_ratio", "limits"),
+    "deployment": (*SPACE, *PRICES, "rate_per_s", "minimize", "exhaustive"),
+}
+WITH = {"capacity": "with --capacity", "day": "with --day", "deployment": "without --capacity and --day"}
+ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 
 
 @click.command("plan", cls=FleetcastCommand)
@@ -35,7 +45,7 @@ OBJECTIVES = ("cost", "gpus", "energy")
 @click.option("--schedulers", help="Schedulers to try. [the scenario's]")
 @click.option("--weight-dtypes", help="Weight formats to try. [the scenario's]")
 @click.option("--batched-tokens", help="max_num_batched_tokens to try. [the scenario's]")
-@click.option("--max-gpus", type=int, default=512, show_default=True, help="GPUs bought at most.")
+@click.option("--max-gpus", type=int, default=512, show_default=True, help="GPUs bought at most, at once with --day.")
 @click.option("--exhaustive", is_flag=True, help="Simulate every number of nodes; take nothing for granted.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Of --capacity's interval over seeds.")
 @click.option("--precision", type=float, default=0.05, show_default=True, help="Half-width at which seeds suffice.")
@@ -64,16 +74,28 @@ def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], 
 
     if options["capacity"] and options["day"]:
         raise FleetcastError("--capacity and --day are two questions; ask one at a time")
+    asked = "capacity" if options["capacity"] else "day" if options["day"] else "deployment"
+    _refuse_foreign(context, asked)
     loaded = load_scenario(scenario, overrides)
     if options["out"] is not None:
         from app.plan_outputs import check_out
 
         check_out(options["out"])
-    question = _capacity if options["capacity"] else _day if options["day"] else _deployment
+    question = {"capacity": _capacity, "day": _day, "deployment": _deployment}[asked]
     with Line() as line:
         found = question(loaded, options, line)
     if not found:
         context.exit(NOTHING_FOUND)
+
+
+def _refuse_foreign(context: click.Context, asked: str) -> None:
+    """Raise FleetcastError for an option that is given, but is none of the question's."""
+    for option in context.command.params:
+        name = option.name or ""
+        given = context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
+        if given and name not in (*ALWAYS, *ANSWERS[asked]):
+            others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)
+            raise FleetcastError(f"{option.opts[0]}: has no meaning {WITH[asked]}; it goes {others}")
 
 
 def _deployment(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
@@ -131,7 +153,7 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     demand = day_demand(scenario, options["demand"], options["rate_per_s"])
     asked = DayOptions(
         boot_minutes=options["boot_minutes"], start_usd=options["start_usd"],
-        reserved_ratio=options["reserved_ratio"], limits=_limits(options["limits"]),
+        reserved_ratio=options["reserved_ratio"], limits=_limits(options["limits"]), max_gpus=options["max_gpus"],
     )  # fmt: skip
     found = plan_day(scenario, demand, _space(options), _prices(options), asked, line.say)
     line.clear()

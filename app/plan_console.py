@@ -179,7 +179,9 @@ def _rate_lines(found: Sustainable) -> list[str]:
         hopeful = "no bound" if found.hopeful_per_s is None else plain(found.hopeful_per_s)
         lines.append(f"  with the calibration's 90 % error bars: between {safe} (safe) and {hopeful} requests/s")
     if found.proved_per_s is not None:
-        lines.append(f"  proved from the prices of steps: no more than {plain(found.proved_per_s)} requests/s")
+        lines.append(
+            f"  proved from the prices of steps: no more than {plain(found.proved_per_s)} requests/s of the first seed"
+        )
     return lines
 
 

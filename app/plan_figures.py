@@ -12,6 +12,7 @@ from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 COLOURS = {"winner": GREEN, "meets": BLUE, "misses": RED}
 NAMES = {"winner": "the answer", "meets": "meets the SLO", "misses": "misses it"}
 POOLS = (BLUE, ORANGE, GREEN, SKY, PURPLE, RED)
+FLEETS = (("fleet", "Capacity that runs, and demand"), ("static", "The best that runs all hours, not simulated"))
 HEIGHT = 380
 
 
@@ -22,7 +23,7 @@ def plan_figures(found: dict[str, Any]) -> dict[str, go.Figure]:
     if found["question"] == "day":
         return {
             title: figure
-            for fleet, title in (("fleet", "Capacity that runs, and demand"), ("static", "The best that runs all day"))
+            for fleet, title in FLEETS
             if found[fleet] is not None
             for figure in [fleet_by_hour(found, fleet)]
         }
@@ -107,7 +108,7 @@ def fleet_by_hour(found: dict[str, Any], which: str) -> go.Figure:
         capacity = fleet["capacity_per_s"][name]
         figure.add_bar(
             x=hours,
-            y=[count * capacity for count in row],
+            y=[count * each for count, each in zip(row, capacity, strict=True)],
             name=name,
             marker={"color": POOLS[number % len(POOLS)]},
             customdata=row,

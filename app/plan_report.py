@@ -13,6 +13,7 @@ from app.plan_figures import plan_figures
 from sim.metrics import plain
 
 MORE_STYLE = "td:last-child, th:last-child { text-align: left; font-size: .85rem; }"
+HOUR_HEAD = ("hours", "type", "running", "requests/s", "SLO", "seconds simulated", "reached")
 TITLES = {"deployment": "deployment", "capacity": "highest rate", "day": "fleet for a day"}
 
 
@@ -95,13 +96,14 @@ def _day(found: dict[str, Any]) -> str:
     if fleet is None or not found["found"]:
         answer = "<p><b class=missed>No fleet keeps the SLO in every hour.</b></p>"
     else:
+        over = f"over {found['hours_planned']} hours"
         answer = _cards(
-            ("cost", _number(fleet["usd_per_day"]), "USD/day"),
-            ("proved bound", _number(fleet["bound_usd_per_day"]), "USD/day"),
-            ("with fractions of nodes", _number(fleet["relaxed_usd_per_day"]), "USD/day"),
-            ("best single type", _number((found["single"] or {}).get("usd_per_day")), "USD/day"),
-            ("best that runs all day", _number((found["static"] or {}).get("usd_per_day")), "USD/day"),
-            ("energy of the GPUs", _number(found["energy_kwh"]), "kWh/day"),
+            ("cost", _number(fleet["usd"]), f"USD {over}"),
+            ("bound of the programme", _number(fleet["bound_usd"]), f"USD {over}"),
+            ("with fractions of nodes", _number(fleet["relaxed_usd"]), f"USD {over}"),
+            ("best single type, not simulated", _number((found["single"] or {}).get("usd")), f"USD {over}"),
+            ("best that runs all hours, not simulated", _number((found["static"] or {}).get("usd")), f"USD {over}"),
+            ("energy of the GPUs", _number(found["energy_kwh"]), f"kWh {over}"),
         )
     types = [
         (one["name"], _number(one["gpus"]), _number(one["usd_per_h"]), _number(one["capacity_per_s"]),
@@ -110,20 +112,21 @@ def _day(found: dict[str, Any]) -> str:
     ]  # fmt: skip
     hours = [
         (", ".join(map(str, hour["hours"])), hour["type"], f"{hour['running']:,}", _number(hour["rate_per_s"]),
-         "met" if hour["met"] else "missed",
+         ("met" if hour["met"] else "missed") if hour["simulated"] else "no requests", _number(hour["simulated_s"]),
          ", ".join(f"{key} {_number(value)}" for key, value in hour["limits"].items()))
         for hour in found["hours"]
     ]  # fmt: skip
     derated = [
-        (one["type"], _number(one["before_per_s"]), _number(one["after_per_s"]), one["why"]) for one in found["derated"]
+        (one["type"], _number(one["before_per_s"]), _number(one["after_per_s"]), str(one["hours"]), one["why"])
+        for one in found["derated"]
     ]
     left_out = list(found["left_out"].items())
     return (
         f"<p>Demand: {escape(found['demand_source'])}</p>{answer}{_pictures(found)}"
         f"<h2>Types</h2>{_table(('type', 'GPUs', 'USD/h', 'requests/s', 'USD/million requests'), types)}"
         + (f"{_table(('left out', 'why'), left_out)}" if left_out else "")
-        + (f"<h2>Rated down</h2>{_table(('type', 'before', 'after', 'why'), derated)}" if derated else "")
-        + f"<h2>Hours, as simulated</h2>{_table(('hours', 'type', 'running', 'requests/s', 'SLO', 'reached'), hours)}"
+        + (f"<h2>Rated down</h2>{_table(('type', 'before', 'after', 'in hours', 'why'), derated)}" if derated else "")
+        + f"<h2>Hours, as simulated</h2>{_table(HOUR_HEAD, hours)}"
     )
 
 

@@ -8,7 +8,7 @@ import click
 import pandas as pd
 
 from sim.metrics import Metric, plain
-from sim.sweep.analysis import Analysis, bars
+from sim.sweep.analysis import Analysis, bars, varies
 from sim.sweep.axes import Range
 from sim.sweep.columns import PER_USER, SWEEP_METRICS
 from sim.sweep.definition import Sweep
@@ -113,6 +113,8 @@ def verdict(analysis: Analysis) -> list[str]:
             if lead[0] <= 0.0 <= lead[1]:
                 ends = " to ".join(goal.metric.text(end) for end in lead)
             sentences.append(f"over {len(analysis.sweep.seeds)} seeds the lead is {sure}: {ends} (90 % t-interval)")
+        elif analysis.seeds_change_nothing:
+            sentences.append(f"all {len(analysis.sweep.seeds)} seeds give the same; they say nothing of chance")
     return sentences
 
 
@@ -169,7 +171,7 @@ def _bars_text(setting: pd.Series, metric: Metric) -> str:
 
 def _chance_text(setting: pd.Series, metric: Metric) -> str:
     """Over seeds, where a t-interval was taken."""
-    if f"{metric.key}.t_low" not in setting.index:
+    if f"{metric.key}.t_low" not in setting.index or not varies(setting, metric):
         return ""
     ends = [metric.text(float(setting[f"{metric.key}.t_{end}"])).partition(" ")[0] for end in ("low", "high")]
     return f", over seeds {ends[0]} to {ends[1]}"
@@ -178,6 +180,8 @@ def _chance_text(setting: pd.Series, metric: Metric) -> str:
 def _effect_lines(analysis: Analysis) -> list[str]:
     metric = analysis.goal.metric
     if not analysis.effects:
+        if analysis.sweep.method == "list":
+            return ["", "  no shares of the axes: those of a list move in step"]
         return ["", f"  {metric.name} does not vary over the axes"] if len(analysis.settings) > 1 else []
     lines = ["", f"  what moves {metric.name} (share of its variance; mean from lowest to highest)"]
     width = max(len(effect.key) for effect in analysis.effects)

@@ -85,16 +85,19 @@ def _line(row: Row) -> str:
     published = f"{row.published_low:.4g}"
     if row.published_high > row.published_low:
         published += f" to {row.published_high:.4g}"
-    return f"{line} {published:>14} {row.error_fraction:>+8.0%}{' (in the fit)' if row.in_sample else ''}"
+        error = "met" if row.bands_meet else f"{row.error_fraction:+.0%}"
+    else:
+        error = f"{row.error_fraction:+.0%}"
+    return f"{line} {published:>14} {error:>8}{' (in the fit)' if row.in_sample else ''}"
 
 
 def _print_totals(rows: list[Row]) -> None:
     published = [row for row in rows if not math.isnan(row.published_low)]
     known = [row for row in published if not row.in_sample]
-    if known:
-        errors = sorted(abs(row.error_fraction) for row in known)
+    if figures := [row for row in known if row.published_high == row.published_low]:
+        errors = sorted(abs(row.error_fraction) for row in figures)
         click.echo(
-            f"\n{len(known)} published figures: median absolute error {errors[len(errors) // 2]:.0%},"
+            f"\n{len(figures)} published figures: median absolute error {errors[len(errors) // 2]:.0%},"
             f" largest {errors[-1]:.0%}"
         )
     if len(known) < len(published):

@@ -112,14 +112,22 @@ def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     )
 
 
+def ranges_met(ranged: pd.DataFrame) -> int:
+    """How many published ranges meet the band of what was simulated."""
+    return int(((ranged["low"] <= ranged["published_high"]) & (ranged["published_low"] <= ranged["high"])).sum())
+
+
 def overview(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a study: its title and paper, how many figures are published, and how far off the unfitted ones are."""
+    """A row a study: its title and paper, how many figures are published, how far off the unfitted ones are, and how
+    many of those that a paper gives as a range are met.
+    """
     rows = []
     for name, part in frame.groupby("study", sort=False):
         study = load_study(str(name))
         published = part[part["published_low"].notna()]
         judged = published[~published["in_sample"].astype(bool)]
-        errors = judged["error_fraction"].abs()
+        ranged = judged["published_low"] < judged["published_high"]
+        errors = judged["error_fraction"].abs()[~ranged]
         rows.append(
             {
                 "study": name,
@@ -128,6 +136,8 @@ def overview(frame: pd.DataFrame) -> pd.DataFrame:
                 "points": len(part),
                 "figures": len(published),
                 "judged": len(judged),
+                "ranges": int(ranged.sum()),
+                "ranges_met": ranges_met(judged[ranged]),
                 "median_error_fraction": errors.median() if len(errors) else math.nan,
                 "worst_error_fraction": errors.max() if len(errors) else math.nan,
             }

@@ -31,8 +31,10 @@ ALIKE = {"fp16": "bf16"}
 OTHER_VARIANT = 0.15  # the plain kernel in place of a windowed or wide one
 OTHER_FORMAT = 0.25  # another number format
 UNKNOWN_SPREAD = 0.35  # no relative ever held out
-# Figures of a GPU that no kernel's time or power depends on.
-APART = {"name", "source", "variation_of", "memory_bytes", "pcie", "scale_up"}
+# Figures of a GPU that no kernel's time or power depends on, and those that its power alone depends on.
+APART = {"name", "source", "variation_of", "memory_bytes", "pcie", "scale_up", "matrix_clock_hz"}
+WATTS = {"tdp_w", "idle_w"}
+POWER = "power"  # file of `calibrated/DEVICE/` that holds watts, not a kernel's times
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def _varied(spec: GpuSpec, original_name: str, operator: str, keys: tuple[str, .
 
     original = catalog.gpu(original_name)
     found = calibrated_kernel(original, operator, keys)
-    if spec.model_dump(exclude=APART) == original.model_dump(exclude=APART):
+    apart = APART if operator == POWER else APART | WATTS
+    if spec.model_dump(exclude=apart) == original.model_dump(exclude=apart):
         return found
     spread = np.hypot(found.spread, transfer_spread(operator, "family"))
     return replace(found, spread=spread, grade="assumed", source=f"{found.source}; of {original_name}, by data sheet")

@@ -76,7 +76,11 @@ def link(name: str) -> LinkSpec:
     if not name.endswith(".toml"):
         return _named(LinkSpec, "link", name)
     spec = _user_file(LinkSpec, "link", Path(name))
-    return spec if spec.variation_of is None else spec.beside(link(spec.variation_of))
+    if spec.variation_of is not None:
+        return spec.beside(link(spec.variation_of))
+    if spec.name in names("link") and original_of(spec) is None:  # the catalog's calibration is not of this one
+        return spec.model_copy(update={"name": f"{spec.name} (own)"})
+    return spec
 
 
 def node(name: str) -> NodeSpec:
@@ -95,6 +99,17 @@ def user_parts(server: NodeSpec) -> list[Spec]:
         parts.append(card)
         links.append(card.link)
     return [*parts, *(link(name) for name in links if name is not None and name.endswith(".toml"))]
+
+
+def original_of(spec: S) -> S | None:
+    """The catalog's entry that a spec varies, or is; None for a user's own, whatever its name."""
+    kind = next(kind for kind, model in MODELS.items() if model is type(spec))
+    if (varied := getattr(spec, "variation_of", None)) is not None:
+        return _named(type(spec), kind, varied)
+    if spec.name not in names(kind):
+        return None
+    listed = _named(type(spec), kind, spec.name)
+    return listed if spec.model_dump(exclude={"source"}) == listed.model_dump(exclude={"source"}) else None
 
 
 def cluster(name: str) -> ClusterSpec:
@@ -165,12 +180,12 @@ def _entry(kind: str, name: str) -> Spec:
 
 def _user_file(model: type[S], kind: str, path: Path) -> S:
     spec = _parse(model, path, str(path))
-    if isinstance(spec, GpuSpec | LinkSpec) and spec.variation_of is not None:
+    if isinstance(spec, GpuSpec | LinkSpec | NicSpec | NodeSpec) and spec.variation_of is not None:
         _check_variation(spec, _named(model, kind, spec.variation_of), str(path))
     return spec
 
 
-def _check_variation(spec: GpuSpec | LinkSpec, original: Spec, shown: str) -> None:
+def _check_variation(spec: Spec, original: Spec, shown: str) -> None:
     """A calibration serves other figures of the same kind of thing, not other things."""
     for key in ("vendor", "architecture", "kind", "topology"):
         mine, its = getattr(spec, key, None), getattr(original, key, None)
@@ -179,6 +194,11 @@ def _check_variation(spec: GpuSpec | LinkSpec, original: Spec, shown: str) -> No
                 f"{shown}: {key} = {mine!r}: it varies {original.name}, whose {key} is {its!r}; keep that,"
                 " or drop variation_of"
             )
+    if isinstance(spec, GpuSpec) and isinstance(original, GpuSpec) and spec.tdp_w != original.tdp_w:
+        raise FleetcastError(
+            f"{shown}: tdp_w = {spec.tdp_w:g}: power limits are not modelled yet, under a lower one nothing would run"
+            f" slower; keep the {original.tdp_w:g} W of {original.name}"
+        )
 
 
 def _located(spec: S, folder: Path, keys: tuple[str, ...]) -> S:

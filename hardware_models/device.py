@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardware_models import catalog
 from hardware_models.calibrated_kernel import CalibratedKernel, alike, calibrated_kernel
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import ImpossibleError
 from hardware_models.kernels.attention_decode import price_decode
 from hardware_models.kernels.attention_keys import attention_keys, decode_kernel, prefill_kernel
 from hardware_models.kernels.attention_prefill import PrefillLines, prefill_lines
@@ -56,12 +56,12 @@ class Device:
         self._original = Device(catalog.gpu(spec.variation_of)) if spec.variation_of is not None else None
 
     def peak_flop_per_s(self, dtype: str) -> float:
-        """Dense matrix rate in `dtype`; raises FleetcastError where the hardware has none."""
+        """Dense matrix rate in `dtype`; raises ImpossibleError where the hardware has none."""
         try:
             return self.spec.peak_flop_per_s[dtype]
         except KeyError:
             known = ", ".join(sorted(self.spec.peak_flop_per_s))
-            raise FleetcastError(
+            raise ImpossibleError(
                 f"model.activation_dtype: {self.spec.name} has no {dtype} arithmetic; it has {known}"
                 " (narrower weights still save memory: set activation_dtype to one of these)"
             ) from None

@@ -20,5 +20,9 @@ class UnknownNameError(FleetcastError):
         super().__init__(f"{key}: unknown name '{name}'; {hint}")
 
 
-class DoesNotFitError(FleetcastError):
-    """A deployment that the hardware cannot hold; searches record it as a row, the command line as an error."""
+class ImpossibleError(FleetcastError):
+    """A deployment that cannot be, whatever happens; searches record it as a row, the command line as an error."""
+
+
+class DoesNotFitError(ImpossibleError):
+    """A deployment that the hardware cannot hold."""

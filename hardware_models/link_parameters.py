@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hardware_models.collective_times import CustomParameters, NcclParameters, Times
 from hardware_models.fits import KernelFit, fit_file
+from hardware_models.original import same_link
 from hardware_models.provenance import Frozen, Source
 
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ class Cost(Generic[P]):
         return np.asarray(np.where(outside, OUTSIDE * spread, spread))
 
     def of(self, link: LinkSpec) -> Self:
-        """On the link they were looked up for: less sure on a variation of it, by what shares of data sheets miss."""
-        if link.variation_of is None:
+        """On the link they were looked up for: less sure on a variation of it, by what shares of data sheets miss,
+        unless nothing that counts was changed.
+        """
+        if same_link(link):
             return self
         spread = {name: float(np.hypot(own, ASSUMED_SPREAD[name])) for name, own in self.spread.items()}
         text = f"{self.source.text}; of {link.variation_of}, by data sheet"

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hardware_models import catalog
+from hardware_models.collective_times import NETWORKS
 from hardware_models.price import Floats, Price
 from hardware_models.specs import GpuSpec, LinkSpec
 
 BETTER, WORSE, MIXED = 1, -1, 0
+ROUNDING = 1e-12  # relative: figures that differ by less are the same
 
 
 def standing(spec: GpuSpec) -> int:
@@ -30,9 +32,18 @@ def link_standing(link: LinkSpec, original: LinkSpec) -> int:
     """The same of a link."""
     if link.in_switch_reduction != original.in_switch_reduction:
         return MIXED
-    return _standing(
-        (link.bandwidth_bytes_per_s, -link.latency_s), (original.bandwidth_bytes_per_s, -original.latency_s)
-    )
+    return _standing(_link_figures(link), _link_figures(original))
+
+
+def same_link(link: LinkSpec) -> bool:
+    """Is it no variation, or one that nothing which times depend on was changed in?"""
+    original = original_link(link)
+    if original is None:
+        return True
+    keys = ("in_switch_reduction", "peer_bandwidth_bytes_per_s")
+    if any(getattr(link, key) != getattr(original, key) for key in keys):
+        return False
+    return _equal(_link_figures(link), _link_figures(original))
 
 
 def original_link(link: LinkSpec) -> LinkSpec | None:
@@ -62,6 +73,11 @@ def bounded_seconds(own: Floats, original: Floats, stands: int) -> Floats:
     return np.minimum(own, original) if stands == BETTER else np.maximum(own, original)
 
 
+def _link_figures(link: LinkSpec) -> tuple[float, ...]:
+    """More of each is better. Latency counts on networks alone: inside a server the fitted steps hold it."""
+    return (link.bandwidth_bytes_per_s, -link.latency_s) if link.kind in NETWORKS else (link.bandwidth_bytes_per_s,)
+
+
 def _figures(spec: GpuSpec, dtypes: Sequence[str]) -> tuple[float, ...]:
     """More of each is better; the rate of one multiprocessor counts as well, since some kernels fill a few only."""
     peaks = [spec.peak_flop_per_s[dtype] for dtype in dtypes]
@@ -70,8 +86,12 @@ def _figures(spec: GpuSpec, dtypes: Sequence[str]) -> tuple[float, ...]:
 
 
 def _standing(mine: Sequence[float], its: Sequence[float]) -> int:
-    if all(abs(a - b) <= 1e-12 * abs(b) for a, b in zip(mine, its, strict=True)):
+    if _equal(mine, its):
         return MIXED
-    if all(a >= b - 1e-12 * abs(b) for a, b in zip(mine, its, strict=True)):
+    if all(a >= b - ROUNDING * abs(b) for a, b in zip(mine, its, strict=True)):
         return BETTER
-    return WORSE if all(a <= b + 1e-12 * abs(b) for a, b in zip(mine, its, strict=True)) else MIXED
+    return WORSE if all(a <= b + ROUNDING * abs(b) for a, b in zip(mine, its, strict=True)) else MIXED
+
+
+def _equal(mine: Sequence[float], its: Sequence[float]) -> bool:
+    return all(abs(a - b) <= ROUNDING * abs(b) for a, b in zip(mine, its, strict=True))

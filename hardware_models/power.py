@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware_models import catalog
-from hardware_models.calibrated_kernel import calibrated_kernel, relatives
+from hardware_models.calibrated_kernel import POWER, calibrated_kernel, relatives
 
 if TYPE_CHECKING:
     from hardware_models.specs import GpuSpec
 
 Floats = NDArray[np.float64]
-OPERATOR = "power"  # file of `calibrated/DEVICE/`
+OPERATOR = POWER
 KEY = "board"  # what its watts are of: the card with its memory, as NVML reads it
 # First guesses and the standard deviations of their logarithms before measuring.
 START = {
@@ -122,11 +122,10 @@ def voltage(clock: Floats, parameters: Mapping[str, float]) -> Floats:
 def power_model(spec: GpuSpec) -> PowerModel:
     """The device's own calibration, or its nearest relatives'; raises FleetcastError where no device has one."""
     found = calibrated_kernel(spec, OPERATOR, (KEY,))
-    if spec.variation_of is not None:
+    if spec.variation_of is not None:  # the shares are of the original's TDP, and its limit is kept: `variation`
         original = power_model(catalog.gpu(spec.variation_of))
-        return PowerModel(
-            original.parameters, idle_w(spec), spec.tdp_w, float(found.spread.max()), found.grade, found.source
-        )
+        sigma = float(found.spread.max())
+        return replace(original, idle_w=idle_w(spec), sigma=sigma, grade=found.grade, source=found.source)
     parameters = found.parameters if found.grade != "assumed" else mean_parameters(spec)
     return PowerModel(parameters, idle_w(spec), spec.tdp_w, float(found.spread.max()), found.grade, found.source)
 

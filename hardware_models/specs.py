@@ -129,6 +129,7 @@ class NicSpec(Spec):
     bandwidth_bytes_per_s: Rate  # per direction
     latency_s: Seconds  # one way, small message, card to card without a switch
     link: str  # the link one port plugs into
+    variation_of: str | None = None  # the catalog's card that this one varies
 
 
 class LinkSpec(Spec):
@@ -177,6 +178,7 @@ class NodeSpec(Spec):
     ssd: str
     ssds: CountFromZero
     max_power_w: Positive | None = None  # the maker's limit for the whole node
+    variation_of: str | None = None  # the catalog's server that this one varies
 
     @model_validator(mode="after")
     def _groups_tile_the_node(self) -> Self:

@@ -5,12 +5,14 @@ NVLink", priced from the calibration of what they vary.
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hardware_models import catalog
+from hardware_models.collective_times import NETWORKS
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.provenance import Source
 from hardware_models.specs import GpuSpec, LinkSpec, NicSpec, NodeSpec, Spec
@@ -26,6 +28,14 @@ CARRIED = {
     "boost_clock_hz": ("peak_flop_per_s",),
     "bandwidth_bytes_per_s": ("peer_bandwidth_bytes_per_s",),
 }
+# Figures that nothing simulated depends on; nor does it on the latency of links inside a server (the fitted steps of
+# collectives hold it).
+UNREAD: dict[type[Spec], set[str]] = {
+    GpuSpec: {"matrix_clock_hz"},
+    NicSpec: {"latency_s"},
+    NodeSpec: {"cpu_sockets", "dram_bytes", "ssds", "max_power_w"},
+}
+TOO_LARGE = "has more digits than any figure; give one below 1e308"
 
 S = TypeVar("S", bound=Spec)
 
@@ -40,7 +50,7 @@ class Change:
     value: Any = None
 
     def __str__(self) -> str:
-        what = f"{self.factor:g}x" if self.factor is not None else str(self.value)
+        what = f"{self.factor!r}".removesuffix(".0") + "x" if self.factor is not None else str(self.value)
         return f"{self.part}.{self.key}={what}" if self.part else f"{self.key}={what}"
 
 
@@ -63,9 +73,12 @@ def parse_change(text: str) -> Change:
     if match := FACTOR.fullmatch(written):
         return Change(part, key, factor=_factor(match[1], text))
     try:
-        return Change(part, key, value=tomllib.loads(f"value = {written}")["value"])
+        value = tomllib.loads(f"value = {written}")["value"]
     except ValueError:
-        return Change(part, key, value=written.strip())
+        value = written.strip()
+    if isinstance(value, int) and value.bit_length() > sys.float_info.max_exp:
+        raise FleetcastError(f"--set {text[:60]}...: {TOO_LARGE}")
+    return Change(part, key, value=value)
 
 
 def check_name(name: str) -> str:
@@ -92,10 +105,10 @@ def vary(spec: S, name: str, changes: Iterable[Change]) -> S:
     for change in _with_carried(spec, changes):
         _apply(table, spec, change)
     table["name"] = name
-    if isinstance(spec, GpuSpec | LinkSpec):
-        table["variation_of"] = spec.variation_of or spec.name
-    if isinstance(spec, LinkSpec):
-        table["original_bandwidth_bytes_per_s"] = catalog.link(table["variation_of"]).bandwidth_bytes_per_s
+    if (original := catalog.original_of(spec)) is not None:
+        table["variation_of"] = original.name
+    if isinstance(original, LinkSpec):
+        table["original_bandwidth_bytes_per_s"] = original.bandwidth_bytes_per_s
     return catalog.validated(type(spec), table, name)
 
 
@@ -132,14 +145,35 @@ def _card(card: NicSpec, name: str, changes: list[Change]) -> NicSpec:
 
 
 def changeable(spec: Spec) -> list[str]:
-    """Keys of figures that a copy may change, an entry a line for tables."""
+    """Keys of figures that a copy may change, an entry a line for tables: those that something depends on."""
     keys: list[str] = []
-    for key, value in spec.model_dump(exclude=FIXED).items():
+    for key, value in spec.model_dump(exclude=FIXED | _unread(spec) | {"tdp_w"}).items():
         if isinstance(value, dict):
             keys += [key, *(f"{key}.{entry}" for entry in value)]
         elif _is_number(value):
             keys.append(key)
     return keys
+
+
+def _unread(spec: Spec) -> set[str]:
+    """Keys of its figures that nothing depends on."""
+    if isinstance(spec, LinkSpec):
+        return set() if spec.kind in NETWORKS else {"latency_s"}
+    return UNREAD.get(type(spec), set())
+
+
+def _check_changeable(change: Change, spec: Spec) -> None:
+    """Refuse a change that would do nothing, or that would be wrong."""
+    if isinstance(spec, GpuSpec) and change.key == "tdp_w":
+        raise FleetcastError(
+            f"{change}: power limits are not modelled yet, under a lower one nothing would run slower; leave out tdp_w,"
+            f" {spec.tdp_w:g} W of {spec.name}"
+        )
+    if change.key in _unread(spec):
+        raise FleetcastError(f"{change}: nothing simulated depends on {change.key} of {spec.name}; leave it out")
+    known = changeable(spec)
+    if change.key not in known:
+        raise UnknownNameError(f"{change}: figure of {spec.name}", change.key, known)
 
 
 def _with_carried(spec: Spec, changes: list[Change]) -> list[Change]:
@@ -162,15 +196,15 @@ def _ratio(change: Change, was: Any) -> float | None:
 
 def _apply(table: dict[str, Any], spec: Spec, change: Change) -> None:
     """Change one figure, or all of a table, and say so in its source."""
-    known = changeable(spec)
-    if change.key not in known:
-        raise UnknownNameError(f"{change}: figure of {spec.name}", change.key, known)
+    _check_changeable(change, spec)
     head, _, entry = change.key.partition(".")
     holder, key = (table[head], entry) if entry else (table, head)
     was = holder[key]
     if isinstance(was, dict):
         if change.factor is None:
-            raise FleetcastError(f"{change}: {key} is a table; give a factor (2x), or one entry, e.g. {known[-1]}=1e15")
+            raise FleetcastError(
+                f"{change}: {key} is a table; give a factor (2x), or one entry, e.g. {changeable(spec)[-1]}=1e15"
+            )
         holder[key] = {name: number * change.factor for name, number in was.items()}
         said = f"{change.factor:g} x that of {spec.name}"
     else:
@@ -186,9 +220,13 @@ def _changed(was: float, change: Change) -> Any:
     value = was * change.factor if change.factor is not None else change.value
     if not _is_number(value):
         return value
-    if isinstance(was, int):
-        return round(value) if change.factor is not None or float(value).is_integer() else value
-    return float(value)
+    try:
+        whole = change.factor is not None or float(value).is_integer()
+        if isinstance(was, int):
+            return round(value) if whole else value
+        return float(value)
+    except OverflowError:
+        raise FleetcastError(f"{change.part or 'server'}.{change.key}: {TOO_LARGE}") from None
 
 
 def _is_number(value: Any) -> bool:

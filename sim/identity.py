@@ -48,13 +48,17 @@ def _contents(scenario: Scenario) -> Iterator[bytes]:
         for spec in (node, *catalog.user_parts(node)):
             yield spec.model_dump_json().encode()
     for name in (scenario.model.config, scenario.workload.trace):
-        path = Path(name) if name else None
-        if path is not None and path.is_file():
-            try:
-                stat = path.stat()
-                yield _digest(path.resolve(), (stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size))
-            except OSError as error:
-                raise FleetcastError(f"{path}: cannot be read ({error.strerror}); give another file") from None
+        if name and Path(name).is_file():
+            yield file_digest(Path(name))
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of a file as it is now; raises FleetcastError where it cannot be read."""
+    try:
+        stat = path.stat()
+        return _digest(path.resolve(), (stat.st_ino, stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size))
+    except OSError as error:
+        raise FleetcastError(f"{path}: cannot be read ({error.strerror}); give another file") from None
 
 
 @functools.lru_cache(maxsize=1000)

@@ -103,6 +103,8 @@ def _all_keys() -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    """As a scenario file would have it, shortened."""
+    """As a scenario file would have it, shortened; `--set key=` gives nothing."""
+    if value is None:
+        return "''"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -18,6 +18,12 @@ from sim.scenario_errors import sentence
 
 PATH_KEYS = (("model", "config"), ("cluster", "node"), ("workload", "trace"))
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+KEY_PARTS = 16  # of a dotted key at most: the parser's time grows with their square
+QUOTED = re.compile(  # comments and strings, as far as the line or the text goes where they have no end
+    r"""#[^\n]*+|\"{3}(?:[^\\"]|\\[\s\S]|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*+(?:'{3,5})?"""
+    r"""|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?"""
+)
+OVERLONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]++[ \t]*+\.[ \t]*+){{{KEY_PARTS}}}")
 
 
 def load_scenario(path: str | Path, overrides: tuple[str, ...] = ()) -> Scenario:
@@ -62,12 +68,21 @@ def read_toml(path: Path) -> dict[str, Any]:
 def toml_tables(content: bytes, origin: str) -> dict[str, Any]:
     """The tables of a TOML document, which `origin` names in messages; raises FleetcastError for one that is none."""
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        if _has_overlong_key(text):
+            raise FleetcastError(f"{origin}: has a key of more than {KEY_PARTS} parts; no scenario needs that")
+        return tomllib.loads(text)
     except UnicodeDecodeError:
         raise FleetcastError(f"{origin}: is not UTF-8 text; give a scenario file (TOML) saved as UTF-8") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError, as are numbers of 5,000 digits
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
         raise FleetcastError(f"{origin}: is not valid TOML: {detail}") from None
+
+
+def _has_overlong_key(text: str) -> bool:
+    """Seen without parsing: strings count as one part of a key, comments as none."""
+    bare = QUOTED.sub(lambda found: "" if found[0].startswith("#") else "s", text)
+    return OVERLONG_KEY.search(bare) is not None
 
 
 def _shortened(path: Path) -> str:
@@ -76,8 +91,8 @@ def _shortened(path: Path) -> str:
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set one `key=value` in a scenario's tables, the key dotted, the value TOML or a bare word; raises
-    FleetcastError.
+    """Set one `key=value` in a scenario's tables, the key dotted, the value TOML or a bare word; `key=` sets it as if
+    it were absent. Raises FleetcastError.
     """
     key, found, text = override.partition("=")
     *tables, last = (part.strip() for part in key.split("."))
@@ -88,11 +103,13 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise FleetcastError(f"--set {override}: '{name}' is a value, not a table; set it as a whole")
-    table[last] = override_value(text)
+    table[last] = override_value(text) if text.strip() else None
 
 
 def override_value(text: str) -> Any:
-    """What `key=TEXT` sets: a TOML value; anything else is a bare word, so a string."""
+    """What `key=TEXT` sets: a TOML value; anything else is a bare word, so a string, as is one with an overlong key."""
+    if _has_overlong_key(text):
+        return text.strip()
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

@@ -22,12 +22,14 @@ class Draft:
     generation: int = 0  # of widgets
     url: dict[str, str] = field(default_factory=dict)
     mistake: str = ""  # of the URL it was opened with
+    bare: tuple[str, dict[str, Any]] | None = None  # base and tables that a URL without parameters means; None: default
 
     @classmethod
     def open(cls, parameters: Mapping[str, str], store: Store) -> Draft:
         """From a URL; a bad one gives the default example and the mistake."""
         draft = cls.of_example(DEFAULT, store)
         draft.turn_to(parameters, store)
+        draft.bare = (draft.base, draft.current)
         return draft
 
     @classmethod
@@ -36,9 +38,21 @@ class Draft:
         tables = full_example(name, store)
         return cls(name, tables, tables)
 
+    def come_back(self, parameters: Mapping[str, str], store: Store) -> None:
+        """The page is shown again, its widgets' values forgotten: go on with what they said, or as a URL says."""
+        self.begin(self.current)
+        self.url = {}
+        if parameters:
+            self.turn_to(parameters, store)
+        else:
+            self.bare = (self.base, self.current)
+
     def turn_to(self, parameters: Mapping[str, str], store: Store) -> None:
         """Take over what a URL says; a mistake in it is kept to be shown, and changes nothing."""
         self.url = dict(parameters)
+        if not parameters and self.bare is not None:
+            self.begin(self.bare[1], self.bare[0])
+            return
         try:
             base, tables = opened(parameters, store)
         except FleetcastError as error:

@@ -109,11 +109,12 @@ def _changed(name: str, study: Study, point: Point, assumed: dict[str, Any], row
     digest = hashlib.sha256(repr((name, point.name, override, simulator_fingerprint())).encode()).hexdigest()[:16]
     folder = store.jobs / f"knob-{digest}"
     arguments = ["validate", name, "--point", point.name, "--set", override, "--json"]
-    same = value is MISSING or value == lookup(tables, key)
+    same = value == lookup(tables, key)
     running = (job := Job.read(folder)) is not None and job.poll().running
     st.button(
         "Simulate with this", icon=":material/play_arrow:", disabled=same or running, key=f"knob:{point.name}",
-        on_click=start, args=(arguments, folder), help="Also of what the figure is divided by, where it is a ratio.",
+        on_click=start, args=(arguments, folder, resources.settings().time_limit_s),
+        help="Also of what the figure is divided by, where it is a ratio.",
     )  # fmt: skip
     ended = None if same else watch(folder, _progress)
     if ended is None:
@@ -148,13 +149,13 @@ def _knobs(point: Point) -> dict[str, tuple[Knob, Group]]:
 
 
 def _override(tables: dict[str, Any], key: str, value: Any) -> str:
-    """`--set` for the change, an own file by its path; raises FleetcastError for what cannot be."""
-    if value is MISSING:
-        return ""
+    """`--set` for the change, an own file by its path, `key=` where it is absent; raises FleetcastError for what
+    cannot be.
+    """
     changed = copy.deepcopy(tables)
-    put(changed, key, value)
+    put(changed, key, None if value is MISSING else value)
     found = lookup(safe_scenario(changed, "the change", resources.store()).model_dump(exclude_none=True), key)
-    return f"{key}={toml_value(found)}"
+    return f"{key}={'' if found is MISSING else toml_value(found)}"
 
 
 def _band(low: float, high: float) -> str:

@@ -79,11 +79,12 @@ def _progress(job: Job, study: Study) -> None:
 def _headline(frame: pd.DataFrame) -> None:
     published = frame[frame["published_low"].notna()]
     judged = published[~published["in_sample"].astype(bool)]
-    errors = judged["error_fraction"].abs()
+    figures = judged[judged["published_low"] == judged["published_high"]]
+    errors = figures["error_fraction"].abs()
     found = [Card(label="published figures", value=str(len(published)), note=f"{len(judged)} unseen by any fit")]
     if len(errors):
         found.append(Card(label="median error", value=f"{errors.median():.0%}"))
-        worst = judged.iloc[int(errors.to_numpy().argmax())]
+        worst = figures.iloc[int(errors.to_numpy().argmax())]
         largest = f"{worst['error_fraction']:+.0%}" if worst["error_fraction"] else "none"
         found.append(Card(label="largest error", value=largest, note=worst["point"] if largest != "none" else ""))
     ranged = judged[(judged["published_high"] > judged["published_low"]) | (judged["high"] > judged["low"])]

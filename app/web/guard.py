@@ -8,7 +8,7 @@ from typing import Any
 
 from app.web.store import BARE_NAME, Store
 from hardware_models import catalog
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.scenario import Scenario
 from sim.scenario_file import parse_scenario, read_toml
 from workloads.models import catalog as models
@@ -66,7 +66,9 @@ def _folder(store: Store, name: str) -> Path:
 
 
 def _resolved(where: str, value: str, store: Store, folder: str, suffixes: tuple[str, ...]) -> str:
-    """A catalog name as it is, the absolute path of a file of the store by its bare name."""
+    """A catalog name as it is, the absolute path of a file of the store by its bare name; no other is handed on, as
+    the simulator would look for a file of that name where the app was started.
+    """
     if known := _catalogued(where, value):
         return known
     if value.endswith(suffixes) and BARE_NAME.fullmatch(value):
@@ -79,15 +81,21 @@ def _resolved(where: str, value: str, store: Store, folder: str, suffixes: tuple
             f"{where} = '{value[:60]}': the app reads no files but its own; give a catalog name, or a file of"
             f" {folder} by its bare name"
         )
-    return value  # a misspelt name, for the scenario's own checks
+    raise UnknownNameError(where, value[:60], [*_names(where), *store.files(_folder(store, folder), suffixes)])
 
 
 def _catalogued(where: str, value: str) -> str | None:
     """A name of the key's catalog; models go by other names too."""
     if where.endswith("model.config"):
         return models.known_name(value)
-    names = catalog.names("node") if where.endswith("cluster.node") else catalog_names()
-    return value if value in names else None
+    return value if value in _names(where) else None
+
+
+def _names(where: str) -> list[str]:
+    """The key's catalog."""
+    if where.endswith("model.config"):
+        return models.names()
+    return catalog.names("node") if where.endswith("cluster.node") else catalog_names()
 
 
 def check_parts(path: Path, folder: Path, depth: int = 0) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app.hardware_figures import roofline
@@ -16,6 +16,7 @@ from app.web.cards import Card, Verdict
 from app.web.components import as_text, cards, error, figure
 from app.web.examples import DEFAULT
 from app.web.forms.knobs import put
+from app.web.hardware_table import figure_changes, forget_changes
 from app.web.links import open_page
 from app.web.own_hardware import (
     changes_of,
@@ -32,7 +33,7 @@ from app.web.url_state import full_example, query
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
 from hardware_models.specs import LinkSpec, Spec
-from hardware_models.variation import Change, changeable, parse_change, vary_node
+from hardware_models.variation import Change, parse_change, vary_node
 from sim.metrics import plain
 from workloads.models import catalog as models
 
@@ -43,10 +44,11 @@ FACTORS = {  # what is asked first: key of the change -> how people call it, and
     "gpu.l2_bytes": ("L2 cache", "l2"),
     "scale_up.bandwidth_bytes_per_s": ("GPU to GPU link", "scale_up"),
     "pcie.bandwidth_bytes_per_s": ("PCIe", "pcie"),
-    "network.bandwidth_bytes_per_s": ("network", "network"),
+    "network.bandwidth_bytes_per_s": ("network (matters across nodes)", "network"),
 }
 MODEL = "llama-3.1-70b"
-SAID = "hardware.said"
+NAME_FIELD, NAME = "copy-name", "hardware.name"
+SAID, NOT_REMOVED, RESET = "hardware.said", "hardware.not-removed", "hardware.reset"
 
 
 def show_copy() -> None:
@@ -62,11 +64,13 @@ def show_copy() -> None:
     with left:
         names = node_names(store)
         original = st.selectbox("server", names, names.index("dgx-h100"), key="node", bind="query-params")
-        changes = _changes(original, store)
-    with right:
-        try:
+    try:
+        with left:
+            changes = _changes(original, store)
+        with right:
             _answer(original, changes, store)
-        except FleetcastError as mistake:
+    except FleetcastError as mistake:
+        with right:
             error(str(mistake))
     _own(store)
 
@@ -78,14 +82,17 @@ def _changes(original: str, store: Store) -> list[Change]:
     st.markdown(":gray[times what it is]")
     columns = st.columns(2)
     shown = [key for key in FACTORS if key.partition(".")[0] in parts]
+    reset = st.session_state.pop(RESET, False)
     for number, key in enumerate(shown):
         label, name = FACTORS[key]
         part, _, figure_key = key.partition(".")
+        if reset:
+            st.session_state[name] = 1.0
         factor = columns[number % 2].number_input(
             label,
             0.01,
             100.0,
-            1.0,
+            "min" if reset else 1.0,  # Streamlit warns of a value that is given twice
             0.25,
             key=name,
             bind="query-params",
@@ -95,30 +102,8 @@ def _changes(original: str, store: Store) -> list[Change]:
         if factor != 1.0:
             changes.append(parse_change(f"{key}={factor!r}x"))
     with st.expander("Any other figure"):
-        changes += _table(original, parts, shown)
+        changes += figure_changes(original, parts, shown)
     return changes
-
-
-def _table(original: str, parts: dict[str, Spec], asked: list[str]) -> list[Change]:
-    rows = [
-        {"figure": full, "now": figure_text(spec, key), "change": ""}
-        for part, spec in parts.items()
-        for key in changeable(spec)
-        if (full := f"{part}.{key}" if part else key) not in asked
-    ]
-    st.caption("Write a factor (0.5x) or a value in the units of the key (2e-6).")
-    edited = st.data_editor(
-        pd.DataFrame(rows), hide_index=True, disabled=["figure", "now"], key=f"figures:{original}", height=320,
-        column_config={"change": st.column_config.TextColumn("change", max_chars=40)},
-    )  # fmt: skip
-    found = []
-    for row in edited.to_dict("records"):
-        if str(row["change"] or "").strip():
-            try:
-                found.append(parse_change(f"{row['figure']}={row['change']}"))
-            except FleetcastError as mistake:
-                error(str(mistake))
-    return found
 
 
 def _answer(original: str, changes: list[Change], store: Store) -> None:
@@ -169,7 +154,7 @@ def _card(row: dict[Any, Any]) -> Card:
 
 def _keep(original: str, changes: list[Change], question: dict[str, Any], store: Store) -> None:
     """A name for it, and the same from the command line."""
-    name = st.text_input("name of the copy", "", key="copy-name", max_chars=64, placeholder="h100-twice-the-hbm")
+    name = _name()
     known = f"{name}.toml" in copy_names(store)
     st.button(
         "Replace the copy of that name" if known else "Save the copy", icon=":material/save:", type="primary",
@@ -179,21 +164,56 @@ def _keep(original: str, changes: list[Change], question: dict[str, Any], store:
     said = st.session_state.pop(SAID, None)
     if said is not None:
         (st.success if said[0] else error)(as_text(said[1]) if said[0] else said[1])
-    if known:
+    if known and is_kept(original, name, changes, store):
         _simulate(f"{name}.toml", question, store)
+    elif known:
+        st.caption(as_text(f"The kept {name} has other figures than these: save first, to simulate these."))
     if changes:
-        sets = " ".join(f"--set {shlex.quote(str(change))}" for change in changes)
-        source = Path(original).stem if original.endswith(".toml") else original
         st.caption("The same from the command line:")
-        st.code(f"fleetcast catalog nodes {source} --copy-to {name or 'copy'}.toml {sets}", "sh", wrap_lines=True)
+        st.code(command_line(original, name or "copy", changes, store), "sh", wrap_lines=True)
+
+
+def _name() -> str:
+    """What the user calls the copy, also after another view was shown, when Streamlit has forgotten it."""
+    if NAME_FIELD not in st.session_state:
+        st.session_state[NAME_FIELD] = st.session_state.get(NAME, "")
+    name = st.text_input("name of the copy", key=NAME_FIELD, max_chars=64, placeholder="h100-twice-the-hbm")
+    st.session_state[NAME] = name
+    return name
+
+
+def command_line(original: str, name: str, changes: Sequence[Change], store: Store) -> str:
+    """The command that writes the same copy, an own server by its file."""
+    source = str(store.hardware / original) if original.endswith(".toml") else original
+    words = ["fleetcast", "catalog", "nodes", source, "--copy-to", f"{name}.toml"]
+    return shlex.join([*words, *(word for change in changes for word in ("--set", str(change)))])
+
+
+def is_kept(original: str, name: str, changes: Sequence[Change], store: Store) -> bool:
+    """Are the kept copy's files those that these changes would write? Raises FleetcastError."""
+    kept = store.hardware / f"{name}.toml"
+    with tried(vary_node(node_reference(original, store), name, changes), store) as file:
+        return _contents(file) == _contents(kept)
+
+
+def _contents(file: Path) -> dict[str, bytes]:
+    """A server's file and those of its parts; none, where another session has just removed it."""
+    try:
+        return {path.name: path.read_bytes() for path in (file, *file.with_suffix("").glob("*.toml"))}
+    except FileNotFoundError:
+        return {}
 
 
 def _save(original: str, name: str, changes: list[Change], store: Store) -> None:
     try:
         kept = save_copy(original, name, changes, store)
-        st.session_state[SAID] = (True, f"Kept as {kept}: simulate it, or choose it as a scenario's node.")
     except FleetcastError as mistake:
         st.session_state[SAID] = (False, str(mistake))
+        return
+    st.session_state[SAID] = (True, f"Kept as {kept}: simulate it, or choose it as a scenario's node.")
+    if kept == original:  # it has the changes now, which would come on top of themselves
+        forget_changes(original)
+        st.session_state[RESET] = True
 
 
 def _simulate(name: str, question: dict[str, Any], store: Store) -> None:
@@ -206,6 +226,8 @@ def _simulate(name: str, question: dict[str, Any], store: Store) -> None:
 
 def _own(store: Store) -> None:
     """The copies there are."""
+    if mistake := st.session_state.pop(NOT_REMOVED, ""):
+        error(mistake)
     names = copy_names(store)
     if not names:
         return
@@ -227,16 +249,22 @@ def _own(store: Store) -> None:
 
 
 def _remove_button(name: str, store: Store) -> None:
-    st.button("Remove", icon=":material/delete:", key=f"remove:{name}", on_click=remove_copy, args=(name, store))
+    st.button("Remove", icon=":material/delete:", key=f"remove:{name}", on_click=_remove, args=(name, store))
+
+
+def _remove(name: str, store: Store) -> None:
+    try:
+        remove_copy(name, store)
+    except FleetcastError as mistake:  # another session was quicker
+        st.session_state[NOT_REMOVED] = str(mistake)
 
 
 def _parts(original: str, store: Store) -> dict[str, Spec]:
-    """A server and what it is made of, by the names that changes use."""
+    """A server and those of its parts that matter, by the names that changes use: GPUs talk over one link alone."""
     node = catalog.node(node_reference(original, store))
-    card = catalog.nic(node.nic)
-    links: dict[str, LinkSpec] = {"pcie": catalog.link(node.pcie)}
-    if node.scale_up is not None:
-        links = {"scale_up": catalog.link(node.scale_up), **links}
+    links: dict[str, LinkSpec] = (
+        {"scale_up": catalog.link(node.scale_up)} if node.scale_up else {"pcie": catalog.link(node.pcie)}
+    )
     if node.nics:
-        links["network"] = catalog.link(card.link)
+        links["network"] = catalog.link(catalog.nic(node.nic).link)
     return {"gpu": catalog.gpu(node.gpu), **links, "": node}

@@ -16,16 +16,17 @@ PERIOD_S = 0.5
 AT_ONCE = 2  # commands of these pages
 
 
-def start(arguments: Sequence[str], folder: Path) -> None:
-    """Start a command, unless as many as may run do; what is wrong is said on the page."""
-    running = [job for job in _jobs(folder.parent) if job.poll().running]
-    if len(running) >= AT_ONCE:
-        st.session_state[_said(folder)] = f"{len(running)} commands are running already; wait for one, or stop it"
-        return
+def start(arguments: Sequence[str], folder: Path, time_limit_s: float | None = None) -> None:
+    """Start a command, unless as many as may run do; what is wrong is said on the page.
+
+    time_limit_s: the settings' for a command, if none is given.
+    """
     try:
-        Job.start(arguments, folder, resources.settings().job_limit_s)
+        Job.start(arguments, folder, time_limit_s or resources.settings().job_limit_s, AT_ONCE)
     except FleetcastError as mistake:
         st.session_state[_said(folder)] = str(mistake)
+        return
+    resources.store().prune_jobs()
 
 
 def watch(folder: Path, show: Callable[[Job], None]) -> Job | None:
@@ -65,11 +66,6 @@ def _running(folder: Path, show: Callable[[Job], None]) -> None:
     with st.container(border=True):
         show(job)
         st.button("Stop", key=f"stop:{folder.name}", icon=":material/stop_circle:", on_click=job.stop)
-
-
-def _jobs(folder: Path) -> list[Job]:
-    found = [Job.read(path) for path in folder.iterdir()] if folder.is_dir() else []
-    return [job for job in found if job is not None]
 
 
 def _said(folder: Path) -> str:

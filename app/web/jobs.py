@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from hardware_models.errors import FleetcastError
 STARTED, STOP, DONE = "job.json", "stop", "done.json"
 STARTING_S = 5.0  # by then a process has its command line
 TEXT_LIMIT_BYTES = 200_000  # of output that a page reads
+STARTING = threading.Lock()  # one at a time looks what runs already, and starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,29 @@ class Job:
     time_limit_s: float
 
     @classmethod
-    def start(cls, arguments: Sequence[str], folder: Path, time_limit_s: float = 3600.0) -> Job:
+    def start(
+        cls, arguments: Sequence[str], folder: Path, time_limit_s: float = 3600.0, at_once: int | None = None
+    ) -> Job:
         """Start `fleetcast ARGUMENTS`; raises FleetcastError where a job runs in that folder already.
 
-        The folder is made; an earlier, ended job of it is forgotten.
+        The folder is made; an earlier, ended job of it is forgotten. at_once: how many may run in folders beside it.
         """
-        earlier = cls.read(folder)
-        if earlier is not None and earlier.poll().running:
-            raise FleetcastError(f"{folder.name}: is running already; stop it first")
+        with STARTING:
+            running = [job.folder for job in jobs_in(folder.parent) if job.poll().running]
+            if folder in running:
+                raise FleetcastError(f"{folder.name}: is running already; stop it first")
+            if at_once is not None and len(running) >= at_once:
+                raise FleetcastError(f"{len(running)} commands are running already; wait for one, or stop it")
+            return cls._started(arguments, folder, time_limit_s)
+
+    @classmethod
+    def _started(cls, arguments: Sequence[str], folder: Path, time_limit_s: float) -> Job:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (DONE, STOP):
             (folder / name).unlink(missing_ok=True)
         started = time.time()
-        pid = _spawn(["-m", "app.web.supervisor", str(folder), repr(time_limit_s), *arguments], folder)
+        told = [str(folder), repr(time_limit_s), str(os.getpid()), *arguments]
+        pid = _spawn(["-m", "app.web.supervisor", *told], folder)
         job = cls(folder, tuple(arguments), pid, started, time_limit_s)
         write_json(folder / STARTED, {"arguments": list(arguments), "pid": pid, "started_unix_s": started,
                                       "time_limit_s": time_limit_s})  # fmt: skip
@@ -69,21 +81,18 @@ class Job:
 
     @classmethod
     def read(cls, folder: Path) -> Job | None:
-        """The job of a folder, started by whomever; None where there is none."""
-        record = read_json(folder / STARTED)
+        """The job of a folder, started by whomever; None where there is none. Raises FleetcastError for damage."""
+        record = read_json(folder / STARTED, ("arguments", "pid", "started_unix_s", "time_limit_s"))
         if record is None:
             return None
         return cls(folder, tuple(record["arguments"]), record["pid"], record["started_unix_s"], record["time_limit_s"])
 
     def poll(self) -> JobState:
         """Where it stands now."""
-        done = read_json(self.folder / DONE)
-        if done is not None:
-            return JobState(done["state"], done["exit_code"], done["elapsed_s"])
-        if self._alive():
+        ended = self._ended()
+        if ended is None and self._alive():
             return JobState("running", None, time.time() - self.started_unix_s)
-        done = read_json(self.folder / DONE)  # it may have ended between the two looks
-        return JobState(done["state"], done["exit_code"], done["elapsed_s"]) if done else JobState("died")
+        return ended or self._ended() or JobState("died")  # it may have ended between the two looks
 
     def stop(self) -> None:
         """Ask the command to end; it has some seconds to keep what it has, then it is killed."""
@@ -97,6 +106,10 @@ class Job:
     def stderr(self) -> str:
         """What it complained of, at least the end of it."""
         return _tail(self.folder / "stderr")
+
+    def _ended(self) -> JobState | None:
+        done = read_json(self.folder / DONE, ("state", "exit_code", "elapsed_s"))
+        return JobState(done["state"], done["exit_code"], done["elapsed_s"]) if done is not None else None
 
     def _alive(self) -> bool:
         """Does the supervisor live, and is it this one and no later process with its number?"""
@@ -128,12 +141,16 @@ def _spawn(arguments: list[str], folder: Path) -> int:
     )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where the file is not there."""
+def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any] | None:
+    """A JSON object with some keys; None where the file is not there. Raises FleetcastError for anything else."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not set(keys) <= set(record):
+        raise FleetcastError(f"{path.parent.name}/{path.name}: is damaged; remove the folder {path.parent.name}")
     return record
 
 
@@ -154,7 +171,17 @@ def _tail(path: Path) -> str:
 
 def stop_all(folder: Path) -> None:
     """Ask every job that runs in a folder of jobs to end."""
+    for job in jobs_in(folder):
+        job.stop()
+
+
+def jobs_in(folder: Path) -> list[Job]:
+    """The jobs of a folder of jobs, by name; damaged ones left out, which nobody can ask anything."""
+    found = []
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        job = Job.read(place)
-        if job is not None:
-            job.stop()
+        with suppress(FleetcastError):
+            job = Job.read(place)
+            if job is not None:
+                job.poll()
+                found.append(job)
+    return found

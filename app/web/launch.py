@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -87,12 +88,20 @@ def serve(host: str, port: int, upload_limit_bytes: int) -> None:
         "global_developmentMode": False,
         "logger_hideWelcomeMessage": True,
     }
+    end_on_hangup()
     bootstrap.load_config_options(options)
     threading.Thread(target=warm_up, daemon=True).start()
     try:
         bootstrap.run(str(SCRIPT), False, [], options)
     finally:
         cool_down()
+
+
+def end_on_hangup() -> None:
+    """A closed terminal ends the app as SIGTERM does, with the commands of its pages; not under `nohup`."""
+    hangup = getattr(signal, "SIGHUP", None)  # absent on Windows
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
+        signal.signal(hangup, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
 
 
 def warm_up() -> None:

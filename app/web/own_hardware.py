@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from hardware_models.variation_file import remove_variation, write_variation
 
 SUFFIX = ".toml"
 MOST = 100  # copies
+SAVING = threading.Lock()  # one at a time puts a copy in its place
 VARIED = "varied: "  # how the source of a changed figure begins
 
 
@@ -75,13 +77,31 @@ def figure_text(spec: Spec, key: str) -> str:
 
 
 def save_copy(original: str, name: str, changes: Sequence[Change], store: Store) -> str:
-    """Keep a copy, in place of one of that name; returns the name that `cluster.node` takes. Raises FleetcastError."""
+    """Keep a copy, in place of one of that name; returns the name that `cluster.node` takes. Raises FleetcastError, and
+    then an earlier copy is as it was.
+    """
     check_name(name)
-    known = copy_names(store)
-    if f"{name}{SUFFIX}" not in known and len(known) >= MOST:
-        raise FleetcastError(f"{name}: there are {MOST} copies already; remove one")
-    variation = vary_node(node_reference(original, store), name, changes)
-    return write_variation(variation, store.hardware).name
+    with SAVING:
+        known = copy_names(store)
+        if f"{name}{SUFFIX}" not in known and len(known) >= MOST:
+            raise FleetcastError(f"{name}: there are {MOST} copies already; remove one")
+        variation = vary_node(node_reference(original, store), name, changes)
+        with tried(variation, store) as file:
+            _put_in_place(file, store.hardware)
+    return file.name
+
+
+def _put_in_place(file: Path, folder: Path) -> None:
+    """Move a written copy into a folder; an earlier one's parts go where the written one lay."""
+    parts, place = file.with_suffix(""), folder / file.stem
+    try:
+        if place.exists():
+            place.rename(file.parent / ".earlier")
+        if parts.exists():
+            parts.rename(place)
+        file.replace(folder / file.name)
+    except OSError as error:
+        raise FleetcastError(f"{file.name}: cannot be written ({error.strerror}); try again") from None
 
 
 def remove_copy(name: str, store: Store) -> None:

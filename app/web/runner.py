@@ -33,6 +33,7 @@ class Run:
         self.done = 0
         self.total = 0  # requests; 0 while they are being drawn
         self.message = ""  # why it failed
+        self.passing = False  # it would not fail again in the same way, so its failure is not kept
         self.started_s = time.monotonic()
         self._watchers: dict[str, float] = {}
         self._over = threading.Event()
@@ -128,21 +129,30 @@ class Runner:
 
     def _serve(self, run: Run, scenario: Scenario) -> None:
         """From waiting to the end, in a thread of its own."""
-        worker = self._free_worker(run)
-        if worker is None:
-            self._finish(run, "stopped")
-            return
+        ended = "failed", "the app failed; its log has more"
+        try:
+            worker = self._free_worker(run)
+            ended = ("stopped", "") if worker is None else self._simulated(run, worker, scenario)
+            if ended[0] == "finished":
+                self._store.prune()
+        finally:  # whatever fails, pages do not wait for ever
+            self._finish(run, *ended)
+
+    def _simulated(self, run: Run, worker: Worker, scenario: Scenario) -> tuple[str, str]:
+        """Have a worker do it, which is free again afterwards; returns how it ended, and why."""
         run.state, run.started_s = "running", time.monotonic()
         folder = self._store.result_folder(run.run_id).resolve()
-        order = json.dumps({"scenario": scenario.model_dump(), "folder": str(folder)})
-        state, message = self._simulate(run, worker, order)
-        self._idle.put(worker)
-        if state == "finished":
-            self._store.prune()
-        self._finish(run, state, message)
+        order = {"scenario": scenario.model_dump(), "run_id": run.run_id, "folder": str(folder)}
+        try:
+            return self._simulate(run, worker, json.dumps(order))
+        except BaseException:
+            worker.end()  # it may still be at it; the next order makes a new one
+            raise
+        finally:
+            self._idle.put(worker)
 
     def _simulate(self, run: Run, worker: Worker, order: str) -> tuple[str, str]:
-        """Have a worker do it; returns how it ended, and why. A worker that died before it began is replaced."""
+        """As often as it takes; a worker that died before it began is replaced."""
         for _ in range(ATTEMPTS):
             try:
                 worker.order(order)
@@ -194,13 +204,14 @@ class Runner:
         if "error" in message:
             if "worn" in message:
                 worker.renew()
+            run.passing = "changed" in message
             return "failed", message["error"]
         return None
 
-    def _finish(self, run: Run, state: str, message: str = "") -> None:
+    def _finish(self, run: Run, state: str, message: str) -> None:
         with self._lock:
             del self._runs[run.run_id]
-            if state == "failed":
+            if state == "failed" and not run.passing:
                 self._failures[run.run_id] = message
                 while len(self._failures) > FAILURES_KEPT:
                     del self._failures[next(iter(self._failures))]

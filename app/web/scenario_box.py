@@ -7,7 +7,7 @@ import hashlib
 import streamlit as st
 
 from app.web import resources
-from app.web.components import download
+from app.web.components import download, error
 from app.web.draft import Draft
 from app.web.guard import bare_tables, safe_scenario
 from app.web.store import UPLOAD_SUFFIXES, Store
@@ -65,8 +65,8 @@ def _text_widgets(text: str, draft: Draft, store: Store, limit_bytes: int) -> No
 def _try(content: bytes, origin: str, draft: Draft, store: Store, limit_bytes: int) -> None:
     try:
         take_over(content, origin, draft, store, limit_bytes)
-    except FleetcastError as error:
-        draft.mistake = str(error)
+    except FleetcastError as mistake:
+        draft.mistake = str(mistake)
 
 
 def _upload_widget(store: Store, limit_bytes: int) -> None:
@@ -83,7 +83,7 @@ def _upload_widget(store: Store, limit_bytes: int) -> None:
     if files:
         mistakes = st.session_state.get("uploads.mistakes", [])
         for mistake in mistakes:
-            st.error(mistake)
+            error(mistake)
         if len(mistakes) < len(files):
             st.success("Kept: choose it by its name as trace or model.")
 
@@ -93,6 +93,6 @@ def _keep_uploads(store: Store, limit_bytes: int) -> None:
     for file in st.session_state["uploads"]:
         try:
             store.keep_upload(file.name, file.getvalue(), limit_bytes)
-        except FleetcastError as error:
-            mistakes.append(str(error))
+        except FleetcastError as mistake:
+            mistakes.append(str(mistake))
     st.session_state["uploads.mistakes"] = mistakes

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.web.jobs import STARTING, Job
 from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.stored_run import StoredRun, read_run
 
@@ -17,6 +19,10 @@ BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # no separators, not
 UPLOAD_SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")  # traces, and config.json of models
 RESULTS_LIMIT_BYTES = 4_000_000_000  # of all kept runs together; beyond, the one looked at longest ago goes
 UPLOADS_LIMIT_BYTES = 1_000_000_000  # of all uploads together
+JOBS_LIMIT_BYTES = 4_000_000_000  # of all jobs and their sweeps together; beyond, the ended one begun longest ago goes
+JOBS_LIMIT = 500  # in number
+SWEEP_JOB = "sweep-"  # how the job of a sweep is called, its identity behind it
+STALE_S = 3600.0  # what is being built for so long is left by a process that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +89,39 @@ class Store:
         return root / name
 
     def prune(self) -> None:
-        """Drop the runs that were looked at longest ago, where all together take more than the limit."""
-        kept = []
-        for folder in self.results.iterdir() if self.results.is_dir() else ():
-            with suppress(OSError):  # another session's, just dropped
-                if RUN_ID.fullmatch(folder.name):
-                    kept.append((folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder))
-        excess = sum(size for _, size, _ in kept) - RESULTS_LIMIT_BYTES
-        for _, size, folder in sorted(kept):
+        """Drop the runs that were looked at longest ago, where all together take more than the limit, and what killed
+        processes were building.
+        """
+        kept = [_Kept.of(folder) for folder in _entries(self.results) if RUN_ID.fullmatch(folder.name)]
+        excess = sum(one.size_bytes for one in kept) - RESULTS_LIMIT_BYTES
+        for one in sorted(kept, key=lambda one: one.changed_unix_s):
             if excess <= 0:
+                break
+            one.drop()
+            excess -= one.size_bytes
+        for place in (self.results, self.sweeps, self.jobs, self.hardware, self.uploads):
+            for entry in _entries(place):
+                if entry.name.startswith(".") and (left := _Kept.of(entry)).changed_unix_s < time.time() - STALE_S:
+                    left.drop()
+
+    def prune_jobs(self) -> None:
+        """Drop the ended jobs begun longest ago, with their sweeps, where all are more than the limits."""
+        names = {folder.name for folder in _entries(self.jobs)}
+        names |= {f"{SWEEP_JOB}{folder.name}" for folder in _entries(self.sweeps)}
+        kept = [_Kept.of(*self._folders(name)) for name in names if not name.startswith((".", f"{SWEEP_JOB}."))]
+        excess, number = sum(one.size_bytes for one in kept) - JOBS_LIMIT_BYTES, len(kept)
+        for one in sorted(kept, key=lambda one: one.changed_unix_s):
+            if excess <= 0 and number <= JOBS_LIMIT:
                 return
-            shutil.rmtree(folder, ignore_errors=True)
-            excess -= size
+            with STARTING:
+                job = Job.read(one.places[0])
+                if job is None or not job.poll().running:
+                    one.drop()
+                    excess, number = excess - one.size_bytes, number - 1
+
+    def _folders(self, job_name: str) -> tuple[Path, Path]:
+        """Of a job, and of the sweep that it may be for."""
+        return self.jobs / job_name, self.sweeps / job_name.removeprefix(SWEEP_JOB)
 
     def files(self, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         """Names of the plain files of one of the folders, sorted."""
@@ -132,6 +159,40 @@ class Store:
         building.write_bytes(content)
         building.replace(place)
         return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Files or folders that go together."""
+
+    places: tuple[Path, ...]
+    size_bytes: int
+    changed_unix_s: float
+
+    @classmethod
+    def of(cls, *places: Path) -> _Kept:
+        """As they are now; what another process takes away meanwhile counts nothing."""
+        size, changed = 0, 0.0
+        for place in places:
+            with suppress(OSError):
+                changed = max(changed, place.lstat().st_mtime)
+            for folder, _, files in os.walk(place):
+                for file in files:
+                    with suppress(OSError):
+                        size += os.lstat(os.path.join(folder, file)).st_size
+        return cls(places, size, changed)
+
+    def drop(self) -> None:
+        """Take them away, as far as they are there."""
+        for place in self.places:
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                place.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def check_upload_name(name: str) -> None:

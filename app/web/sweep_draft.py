@@ -86,7 +86,12 @@ def axis_value(key: str, text: str) -> Any:
     ends = [override_value(end) for end in (low, high)]
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
         raise FleetcastError(f"axes: {key} = '{text}': write a range as '16 to 512', '16 to 512 log' or '1 to 4 in 7'")
-    table: dict[str, Any] = {"low": float(ends[0]), "high": float(ends[1])}
+    try:
+        table: dict[str, Any] = {"low": float(ends[0]), "high": float(ends[1])}
+    except OverflowError:
+        raise FleetcastError(
+            f"axes: {key} = '{text[:40]}...': an end has too many digits; give one below 1e308"
+        ) from None
     if log:
         table["scale"] = "log"
     if _is_whole(key, ends):

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app.web.sweep_draft import DRAWN, METHODS, SweepDraft, axis_keys
+from app.web.sweeps import MOST_POINTS
 from sim.sweep.columns import SWEEP_METRICS
 
 AXES_MOST = 12
@@ -33,7 +34,8 @@ def sweep_form(draft: SweepDraft, prefix: str, bases: dict[str, dict[str, Any]])
     )
     samples = draft.samples
     if method in DRAWN:
-        samples = st.number_input("samples", 1, 5000, draft.samples, key=f"{prefix}samples")
+        most = max(MOST_POINTS, draft.samples)  # a file's constraints may leave few enough of more
+        samples = st.number_input("samples", 1, most, draft.samples, key=f"{prefix}samples")
     st.markdown(":gray[**goal**]")
     direction = st.segmented_control(
         "direction", ("minimize", "maximize"), default=draft.direction, required=True, key=f"{prefix}direction",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.web.examples import FOLDER
-from app.web.guard import safe_tables
+from app.web.guard import check_depth, safe_tables
 from app.web.jobs import Job, JobState, read_json, write_json
 from app.web.settings import Settings
 from app.web.store import RUN_ID, Store
@@ -65,13 +65,21 @@ class KeptSweep:
         """Is it this very simulator's?"""
         return (read_json(self.job_folder / SIMULATOR) or {}).get("simulator") == simulator_fingerprint()
 
+    @property
+    def readable(self) -> bool:
+        """Are its files what a sweep writes?"""
+        try:
+            return bool(self.definition().name and self.state.name and self.progress() is not None)
+        except FleetcastError:
+            return False
+
     def definition(self) -> Sweep:
         """What was asked; raises FleetcastError."""
         return load_sweep(self.job_folder / FILE)
 
     def progress(self) -> Mapping[str, Any]:
         """progress.json; empty before there is one."""
-        return read_json(self.folder / "progress.json") or {}
+        return read_json(self.folder / "progress.json", ("state", "total", "done", "failed", "elapsed_s")) or {}
 
 
 def kept(store: Store, sweep_id: str) -> KeptSweep:
@@ -85,10 +93,11 @@ def kept(store: Store, sweep_id: str) -> KeptSweep:
 
 
 def all_kept(store: Store) -> list[KeptSweep]:
-    """The newest first."""
+    """The newest first, without damaged ones."""
     folders = [path for path in store.jobs.glob("sweep-*") if (path / FILE).is_file()] if store.jobs.is_dir() else []
     folders.sort(key=lambda path: (path / FILE).stat().st_mtime, reverse=True)
-    return [_kept(store, path.name.removeprefix("sweep-")) for path in folders[:MOST_KEPT]]
+    found = [_kept(store, path.name.removeprefix("sweep-")) for path in folders[:MOST_KEPT]]
+    return [one for one in found if one.readable]
 
 
 def check(tables: dict[str, Any], store: Store, settings: Settings) -> tuple[Sweep, int]:
@@ -135,6 +144,7 @@ def command(sweep: KeptSweep) -> list[str]:
 
 def safe_sweep(tables: dict[str, Any], store: Store) -> dict[str, Any]:
     """The same tables, files of the app's own by their places; raises FleetcastError for any other path."""
+    check_depth(tables, "sweep", -1)  # its scenario may lie as deep as one alone
     checked = copy.deepcopy(tables)
     scenario = checked.get("scenario")
     if not isinstance(scenario, dict):

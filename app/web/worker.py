@@ -1,7 +1,7 @@
 """`python -m app.web.worker MEMORY_LIMIT_BYTES`: a warm process that simulates one scenario after another.
 
-Reads a line of JSON a scenario ({"scenario": tables, "folder": place}) and writes lines of JSON: progress, then
-`finished` or `error`. It ends when its input ends, so that it never outlives the app.
+Reads a line of JSON a scenario ({"scenario": tables, "run_id": identity, "folder": place}) and writes lines of JSON:
+progress, then `finished` or `error`. It ends when its input ends, so that it never outlives the app.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sim.scenario import Scenario
     from sim.serving.record import RequestLog
 
 PERIOD_S = 0.1  # between two words on progress
 GIB = 1024**3
+
+
+class FileChanged(Exception):  # noqa: N818  # an event, which the app turns into a sentence
+    """A file of the scenario is not what it was when the run was asked for."""
 
 
 class Messages:
@@ -68,6 +73,12 @@ def _outcome(order: dict[str, Any], messages: Messages, memory_limit_bytes: int)
 
     try:
         _simulate(order, messages)
+    except FileChanged:
+        return {
+            "error": "the scenario: a file that it names changed meanwhile; ask again (start the app anew if the"
+            " simulator's own files did)",
+            "changed": True,
+        }
     except FleetcastError as error:
         return {"error": str(error)}
     except MemoryError:
@@ -87,9 +98,24 @@ def _simulate(order: dict[str, Any], messages: Messages) -> None:
     from sim.scenario import Scenario
 
     scenario = Scenario.model_validate(order["scenario"])
+    _check_identity(scenario, order["run_id"])
     with _progress(messages) as watch:
         result = run(scenario, watch=watch)
+    _check_identity(scenario, order["run_id"])
     result.write(Path(order["folder"]))
+
+
+def _check_identity(scenario: Scenario, run_id: str) -> None:
+    """Raises FileChanged where it would be another run now than the one asked for."""
+    from hardware_models.errors import FleetcastError
+    from sim.identity import scenario_id
+
+    try:
+        now = scenario_id(scenario)
+    except FleetcastError:  # a file that could be read when the run was asked for
+        raise FileChanged from None
+    if now != run_id:
+        raise FileChanged
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from sim.plan.judge import GROWTH_ALLOWED, LIMITS, has_limits, judges_stability, may_miss
 from sim.plan.request_work import RequestWork
+from sim.plan.stability import ROUNDING
 from sim.scenario import SloSection
 
 Floats = NDArray[np.float64]
 WINDOWS = 48  # starts of windows looked at
 LOOKS = 2_000_000  # at requests, over all windows
-ROUNDING = 1e-6  # of the seconds, that sums may be off
 
 
 @dataclass(frozen=True, slots=True)

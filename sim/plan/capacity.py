@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hardware_models.errors import FleetcastError
 from sim.metrics import summary_metric
+from sim.plan.demand import rescaled
 from sim.run import run
 from sim.scenario import Scenario, WorkloadSection
 from sim.workload import load_requests
@@ -72,20 +73,19 @@ def requests_at(workload: WorkloadSection, seed: int, rate_per_s: float) -> Requ
     """The requests of a workload at another mean rate (requests/s) than its own.
 
     Where requests are drawn and `duration_s` is given, a run lasts as long at every rate: a generator draws
-    duration_s x rate_per_s of them (`num_requests` at most), a catalog trace is drawn anew by its `rate_scale`. All
-    else, a trace file above all, has its own number of requests, squeezed or stretched in time. The draws for a lower
-    rate are the first of those for a higher one.
+    duration_s x rate_per_s of them (`num_requests` at most), a catalog trace is drawn anew by the `rate_scale` that
+    brings the rate about; what is left of the difference is squeezed or stretched. All else, a trace file above all,
+    has its own number of requests, squeezed or stretched in time. The draws for a lower rate are the first of those for
+    a higher one.
     """
     if workload.generator is not None and workload.duration_s is not None:
         count = max(2, round(workload.duration_s * rate_per_s))
         count = min(count, workload.num_requests or count)
         counted = workload.model_copy(update={"duration_s": None, "num_requests": count})
         return _scaled(load_requests(counted, seed), rate_per_s)
-    own = load_requests(workload, seed)
     if workload.trace in catalog_names():
-        factor = workload.rate_scale * rate_per_s / _mean_rate(own)
-        return load_requests(workload.model_copy(update={"rate_scale": factor}), seed)
-    return _scaled(own, rate_per_s)
+        workload = rescaled(workload, seed, rate_per_s)
+    return _scaled(load_requests(workload, seed), rate_per_s)
 
 
 def find_capacity(

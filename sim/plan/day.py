@@ -3,29 +3,30 @@ simulation that every hour keeps the SLO.
 
 A fleet splits each hour's requests over its pools, one a node type, in proportion to their capacity, at random (a named
 stream). Every pool of every distinct hour is simulated with its share. Where one misses the SLO, its type is rated
-lower and the fleet is chosen anew, until all hours keep it.
+lower in hours of no more requests, and the fleet is chosen anew, until all hours keep it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hardware_models.errors import FleetcastError
-from sim.plan.day_demand import DayDemand
+from sim.plan.day_demand import HOUR_S, DayDemand
 from sim.plan.demand import workload_at
 from sim.plan.deployments import Layout
 from sim.plan.fleet import Fleet, NodeType, Terms, cheapest_fleet, solver
-from sim.plan.pools import PoolHour, Verifier
+from sim.plan.pools import PoolHour, Verifier, sampled
 from sim.plan.prices import Prices
 from sim.plan.rate_search import Note
-from sim.plan.rating import Rated, Rater
+from sim.plan.rating import MOST_RUNGS, Rated, Rater
 from sim.plan.space import Space
 from sim.plan.words import verdict_words
 from sim.scenario import Scenario
 
-HOUR_SAMPLE_S = 600.0  # of an hour that is simulated, where the workload does not say how long it lasts
-ROUNDS = 12  # of rating down
+ROUNDS = 24  # of rating down
+RATED_REQUESTS, RATED_S = 10_000, 60.0  # that a rating sees at least, of a sample that has so many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +38,36 @@ class DayOptions:
     reserved_ratio: float | None = None
     limits: dict[str, int] = field(default_factory=dict)  # node type -> nodes there are
     tolerance: float = 0.03  # of the capacities
+    max_gpus: int | None = None  # at once
+    sample_s: float = 600.0  # of each hour that are simulated, at least
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.sample_s <= HOUR_S:
+            raise FleetcastError(f"sample_s = {self.sample_s:g}: give 1 to {HOUR_S:g} seconds of an hour")
 
     @property
     def terms(self) -> Terms:
         """For the programme."""
         return Terms(boot_h=self.boot_minutes / 60.0, start_usd=self.start_usd, reserved_ratio=self.reserved_ratio)
 
+    def most_rungs(self, layout: Layout) -> int:
+        """Of a layout that there may be."""
+        most = [MOST_RUNGS]
+        if self.max_gpus is not None:
+            most.append(self.max_gpus // layout.gpus(1))
+        if layout.node.name in self.limits:
+            most.append(self.limits[layout.node.name] // layout.nodes_a_rung)
+        return min(most)
+
 
 @dataclass(frozen=True, slots=True)
 class Derated:
-    """A type that simulation made rate lower."""
+    """A type that simulation made rate lower in some hours."""
 
     node: str
     before_per_s: float
     after_per_s: float
+    hours: int  # in so many
     why: str
 
 
@@ -79,7 +96,7 @@ class DayPlan:
 
     @property
     def energy_kwh(self) -> float | None:
-        """Of the GPUs over the day, as simulated; None where an hour was not."""
+        """Of the GPUs over the hours, as simulated; None where an hour was not."""
         total = 0.0
         for hour in self.hours:
             watts = None if hour.verdict is None else hour.verdict.summary.get("mean_power_w_per_gpu")
@@ -91,13 +108,19 @@ class DayPlan:
     def _layout(self, node: str) -> Layout:
         return next(one.layout for one in self.rated if one.layout.name == node)
 
+    @property
+    def simulated_s(self) -> tuple[float, float]:
+        """Seconds of arrivals in the sample of an hour: the shortest and the longest; NaN where none was simulated."""
+        seconds = [hour.simulated_s for hour in self.hours if hour.verdict is not None]
+        return (min(seconds), max(seconds)) if seconds else (math.nan, math.nan)
+
     def ready(self) -> dict[str, Scenario]:
-        """A scenario for each pool at its busiest, by file name."""
+        """A scenario for each pool at its busiest, by file name; none for pools that no requests went to."""
         found = {}
-        for name in dict.fromkeys(hour.node for hour in self.hours):
+        for name in dict.fromkeys(hour.node for hour in self.hours if hour.rate_per_s > 0.0):
             busiest = max((hour for hour in self.hours if hour.node == name), key=lambda hour: hour.rate_per_s)
             scenario = self._layout(name).scenario(self.scenario, busiest.rungs)
-            asked = sampled(self.scenario)
+            asked = sampled(self.scenario, busiest.rate_per_s, max(self.options.sample_s, busiest.simulated_s))
             table = workload_at(asked.workload, asked.seed, busiest.rate_per_s)
             file = name.replace(" ", "-").lower()
             update = {"workload": table, "name": f"{self.scenario.name}-{file}"[:200]}
@@ -126,61 +149,97 @@ def plan_day(
     if unknown:
         known = ", ".join(sorted({one.node.name for one in layouts}))
         raise FleetcastError(f"--limit {unknown[0]}: is none of the node types to choose from: {known}")
-    rater = Rater(sampled(scenario), demand.peak_per_s, prices, options.tolerance, note)
+    rater = Rater(
+        _rating_sample(scenario, demand.peak_per_s, options.sample_s),
+        demand.peak_per_s,
+        prices,
+        options.tolerance,
+        note,
+        options.most_rungs,
+    )
     rated, left_out = rater.rate(layouts)
-    types = [_node_type(one, options) for one in rated]
-    fleet: Fleet | None = None
-    hours: list[PoolHour] = []
-    derated: list[Derated] = []
-    verifier = Verifier(sampled(scenario), demand, {one.layout.name: one.layout for one in rated}, note)
-    for number in range(ROUNDS):
-        note(f"fleet {number + 1}: solving for {len(types)} node types and {len(demand.rates_per_s)} hours")
-        fleet = cheapest_fleet(types, demand.rates_per_s, terms)
-        if fleet is None:
-            notes.append("the limits on node types leave too little capacity for the busiest hour")
-            break
-        hours = verifier.verify(fleet)
-        missed = [hour for hour in hours if not hour.met]
-        if not missed:
-            break
-        types = _rated_down(types, missed, derated, options.tolerance, scenario.slo.percentile)
-    singles = [cheapest_fleet([one], demand.rates_per_s, terms) for one in types]
-    single = min((one for one in singles if one is not None), key=lambda one: one.usd_per_day, default=None)
-    static = cheapest_fleet(types, demand.rates_per_s, terms, static=True)
+    verifier = Verifier(scenario, demand, {one.layout.name: one.layout for one in rated}, note, options.sample_s)
+    types, fleet, hours, derated = _verified(scenario, demand, options, rated, verifier, note)
+    if fleet is None and types:
+        notes.append("the limits on node types, or on GPUs, leave too little capacity for the busiest hour")
+    rates, most = demand.rates_per_s, options.max_gpus
+    singles = [cheapest_fleet([one], rates, terms, max_gpus=most) for one in types]
+    single = min((one for one in singles if one is not None), key=lambda one: one.usd, default=None)
+    static = cheapest_fleet(types, rates, terms, static=True, max_gpus=most)
     return DayPlan(
         scenario, demand, options, prices, tuple(rated), left_out, fleet, single, static, tuple(hours), tuple(derated),
         rater.simulations + verifier.simulations, tuple(notes),
     )  # fmt: skip
 
 
-def sampled(scenario: Scenario) -> Scenario:
-    """The scenario with as much of an hour as is simulated."""
-    workload = scenario.workload
-    if workload.duration_s is not None or workload.num_requests is not None:
-        return scenario
-    return scenario.model_copy(update={"workload": workload.model_copy(update={"duration_s": HOUR_SAMPLE_S})})
+def _rating_sample(scenario: Scenario, peak_per_s: float, sample_s: float) -> Scenario:
+    """As much of the busiest hour as tells a high percentile: a rating is only where the search for a fleet begins."""
+    whole_s = max(sample_s, scenario.workload.duration_s or 0.0)
+    free = scenario.model_copy(update={"workload": scenario.workload.model_copy(update={"duration_s": None})})
+    return sampled(free, peak_per_s, min(whole_s, max(RATED_S, RATED_REQUESTS / peak_per_s)))
 
 
-def _node_type(one: Rated, options: DayOptions) -> NodeType:
+def _verified(
+    scenario: Scenario,
+    demand: DayDemand,
+    options: DayOptions,
+    rated: Sequence[Rated],
+    verifier: Verifier,
+    note: Note,
+) -> tuple[list[NodeType], Fleet | None, list[PoolHour], list[Derated]]:
+    """Choose a fleet, simulate it, rate down what missed the SLO, until nothing does."""
+    types = [_node_type(one, options, len(demand.rates_per_s)) for one in rated]
+    fleet: Fleet | None = None
+    hours: list[PoolHour] = []
+    derated: list[Derated] = []
+    for number in range(ROUNDS):
+        note(f"fleet {number + 1}: solving for {len(types)} node types and {len(demand.rates_per_s)} hours")
+        fleet = cheapest_fleet(types, demand.rates_per_s, options.terms, max_gpus=options.max_gpus)
+        if fleet is None:
+            return types, None, [], derated
+        hours = verifier.verify(fleet)
+        missed = [hour for hour in hours if not hour.met]
+        if not missed:
+            break
+        types = _rated_down(types, demand, missed, derated, options.tolerance, scenario.slo.percentile)
+    return types, fleet, hours, derated
+
+
+def _node_type(one: Rated, options: DayOptions, hours: int) -> NodeType:
     limit = options.limits.get(one.layout.node.name)
-    rungs = None if limit is None else limit // one.layout.nodes_a_rung
-    return NodeType(name=one.layout.name, capacity_per_s=one.capacity_per_s, usd_per_h=one.usd_per_h, limit=rungs)
+    return NodeType(
+        name=one.layout.name,
+        capacity_per_s=one.capacity_per_s,
+        usd_per_h=one.usd_per_h,
+        limit=None if limit is None else limit // one.layout.nodes_a_rung,
+        gpus=one.layout.gpus(1),
+        by_hour=(one.capacity_per_s,) * hours,
+    )
 
 
 def _rated_down(
-    types: Sequence[NodeType], missed: Sequence[PoolHour], derated: list[Derated], tolerance: float, percentile: float
+    types: Sequence[NodeType],
+    demand: DayDemand,
+    missed: Sequence[PoolHour],
+    derated: list[Derated],
+    tolerance: float,
+    percentile: float,
 ) -> list[NodeType]:
-    """Types whose pools missed the SLO, each at less than the least load a node of it that did."""
+    """Types whose pools missed the SLO in an hour: in hours of no more requests, each at less than the load of a node
+    of the pool that did. Smaller pools sustain no more a node; of larger ones nothing is known.
+    """
     result = []
     for one in types:
-        mine = [hour for hour in missed if hour.node == one.name]
-        if not mine:
-            result.append(one)
-            continue
-        worst = min(mine, key=lambda hour: hour.rate_per_s / hour.rungs)
-        after = min(one.capacity_per_s, worst.rate_per_s / worst.rungs) / (1.0 + tolerance)
-        words = verdict_words(worst.verdict, percentile) if worst.verdict is not None else ""
-        why = f"{worst.rungs} of them at {worst.rate_per_s:.3g} requests/s in hour {worst.hours[0]}: {words}"
-        derated.append(Derated(one.name, one.capacity_per_s, after, why))
-        result.append(NodeType(name=one.name, capacity_per_s=after, usd_per_h=one.usd_per_h, limit=one.limit))
+        rates = list(one.by_hour or ())
+        for pool in (pool for pool in missed if pool.node == one.name):
+            hour = pool.hours[0]
+            before = rates[hour]
+            after = min(before, pool.rate_per_s / pool.rungs) / (1.0 + tolerance)
+            quieter = [h for h, rate in enumerate(demand.rates_per_s) if rate <= demand.rates_per_s[hour]]
+            for h in quieter:
+                rates[h] = min(rates[h], after)
+            words = verdict_words(pool.verdict, percentile) if pool.verdict is not None else ""
+            why = f"{pool.rungs} of them at {pool.rate_per_s:.3g} requests/s in hour {hour}: {words}"
+            derated.append(Derated(one.name, before, after, len(quieter), why))
+        result.append(replace(one, by_hour=tuple(rates)))
     return result

@@ -16,6 +16,7 @@ from sim.scenario import Scenario, WorkloadSection
 from sim.workload import load_requests
 from workloads.generators import make_generator
 from workloads.generators.profile import Profile
+from workloads.request import RequestTable
 from workloads.traces.catalog import catalog_entry, catalog_names
 
 HOURS = 24
@@ -89,9 +90,23 @@ def _of_workload(scenario: Scenario) -> DayDemand:
         return DayDemand(tuple(n / HOUR_S * workload.rate_scale for n in hours), f"the rate profile of {name}")
     requests = load_requests(workload, scenario.seed)
     if requests.duration_s >= HOURS * HOUR_S - HOUR_S:
-        counts = np.bincount((requests.arrival_s // HOUR_S).astype(int), minlength=HOURS)[:HOURS]
-        return DayDemand(tuple((counts / HOUR_S).tolist()), f"the hours of {name}")
+        return _of_hours(requests, name)
     return DayDemand((mean_rate(requests),) * HOURS, f"the mean rate of {name}, which says nothing of a day's course")
+
+
+def _of_hours(requests: RequestTable, name: str) -> DayDemand:
+    """Of a trace of a day or more, each hour; a last one that completes no day is broken off and left out."""
+    counts = np.bincount((requests.arrival_s // HOUR_S).astype(int)).tolist()
+    if len(counts) > MOST_HOURS + 1:
+        raise FleetcastError(
+            f"{name}: lasts {len(counts)} hours, of which a plan takes {MOST_HOURS} at most; cut it with"
+            " workload.duration_s, or give the hours with --demand"
+        )
+    what = f"the {len(counts)} hours of {name}"
+    if len(counts) % HOURS:
+        counts.pop()
+        what = f"the {len(counts)} whole hours of {name}"
+    return DayDemand(tuple(count / HOUR_S for count in counts), what)
 
 
 def _profiles(workload: WorkloadSection) -> Iterable[Profile]:

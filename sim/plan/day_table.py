@@ -21,6 +21,7 @@ def day_json(plan: DayPlan) -> dict[str, Any]:
         "found": plan.found,
         "slo": slo_json(plan.scenario.slo),
         "demand_per_s": list(plan.demand.rates_per_s),
+        "hours_planned": len(plan.demand.rates_per_s),
         "demand_source": plan.demand.source,
         "boot_minutes": plan.options.boot_minutes,
         "start_usd": plan.options.start_usd,
@@ -32,6 +33,7 @@ def day_json(plan: DayPlan) -> dict[str, Any]:
                 "nodes": one.layout.nodes_a_rung,
                 "gpus": one.layout.gpus(1),
                 "capacity_per_s": one.capacity_per_s,
+                "rated_as_pool_of": one.rungs,
                 "usd_per_h": one.usd_per_h,
                 "usd_per_million_requests": one.usd_per_h / one.capacity_per_s / 3600 * 1e6,
             }
@@ -39,11 +41,17 @@ def day_json(plan: DayPlan) -> dict[str, Any]:
         ],
         "left_out": plan.left_out,
         "fleet": fleet_json(plan.fleet),
-        "single": fleet_json(plan.single),
+        "single": fleet_json(plan.single),  # not simulated, as is the next
         "static": fleet_json(plan.static),
         "hours": [_hour(hour) for hour in plan.hours],
         "derated": [
-            {"type": one.node, "before_per_s": one.before_per_s, "after_per_s": one.after_per_s, "why": one.why}
+            {
+                "type": one.node,
+                "before_per_s": one.before_per_s,
+                "after_per_s": one.after_per_s,
+                "hours": one.hours,
+                "why": one.why,
+            }
             for one in plan.derated
         ],
         "energy_kwh": kwh,
@@ -59,17 +67,18 @@ def fleet_json(fleet: Fleet | None) -> dict[str, Any] | None:
     """Of one fleet; types that it does not use are left out."""
     if fleet is None:
         return None
+    hours = len(fleet.running[0]) if fleet.running else 0
     used = [i for i, row in enumerate(fleet.running) if any(row)]
     return {
-        "usd_per_day": fleet.usd_per_day,
-        "bound_usd_per_day": fleet.bound_usd_per_day,
-        "relaxed_usd_per_day": fleet.relaxed_usd_per_day,
+        "usd": fleet.usd,
+        "bound_usd": fleet.bound_usd,
+        "relaxed_usd": fleet.relaxed_usd,
         "gap": fleet.gap,
         "proved": fleet.proved,
         "starts": fleet.starts,
         "running": {fleet.types[i].name: list(fleet.running[i]) for i in used},
         "reserved": {fleet.types[i].name: fleet.reserved[i] for i in used},
-        "capacity_per_s": {fleet.types[i].name: fleet.types[i].capacity_per_s for i in used},
+        "capacity_per_s": {fleet.types[i].name: [fleet.types[i].at(h) for h in range(hours)] for i in used},
     }
 
 
@@ -80,6 +89,8 @@ def _hour(hour: PoolHour) -> dict[str, Any]:
         "running": hour.rungs,
         "rate_per_s": hour.rate_per_s,
         "hours": list(hour.hours),
+        "simulated": hour.verdict is not None,
+        "simulated_s": hour.simulated_s,
         "met": hour.met,
         "limits": {limit.key: limit.reached_s if math.isfinite(limit.reached_s) else None for limit in limits},
     }

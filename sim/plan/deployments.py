@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import ImpossibleError
 from hardware_models.power import power_model
 from hardware_models.specs import GpuSpec, NodeSpec
 from sim.plan.bounds import replicas_needed
@@ -62,7 +62,7 @@ class Layout:
         return rung * self.nodes_a_rung * self.node.gpus
 
     def scenario(self, base: Scenario, rung: int) -> Scenario:
-        """The base scenario on so many nodes of this kind; raises FleetcastError where its keys contradict each
+        """The base scenario on so many nodes of this kind; raises ImpossibleError where its keys contradict each
         other.
         """
         tables = base.model_dump(exclude_none=True)
@@ -80,7 +80,7 @@ class Layout:
         try:
             return Scenario.model_validate(tables)
         except ValidationError as error:
-            raise FleetcastError(sentence(error)) from None
+            raise ImpossibleError(sentence(error)) from None
 
     def _is_of(self, base: Scenario) -> bool:
         serving = base.serving
@@ -131,11 +131,11 @@ class DeploymentLadder:
         return layout.gpus(rung) * self._price()
 
     def _price(self) -> float:
-        return self.prices.usd_per_gpu_h(self.layout.gpu.name) or math.inf
+        return self.prices.usd_per_gpu_h(self.layout.gpu.variation_of or self.layout.gpu.name) or math.inf
 
     def usd_per_h(self, rung: int) -> float | None:
         """Of a rung; None: its GPU has no price."""
-        price = self.prices.usd_per_gpu_h(self.layout.gpu.name)
+        price = self.prices.usd_per_gpu_h(self.layout.gpu.variation_of or self.layout.gpu.name)
         return None if price is None else price * self.layout.gpus(rung)
 
     def scenario(self, rung: int) -> Scenario:
@@ -150,7 +150,7 @@ class DeploymentLadder:
             )
         try:
             needed = replicas_needed(RequestWork(self.scenario(1), self.requests), self.base.slo)
-        except FleetcastError as error:
+        except ImpossibleError as error:
             return Proof(1, str(error), impossible=True)
         if math.isinf(needed.replicas):
             return Proof(1, f"proved: {needed.reason}", impossible=True)

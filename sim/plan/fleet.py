@@ -1,11 +1,11 @@
-"""How many nodes of each type run in each hour of a day: an integer programme, solved by HiGHS through PuLP.
+"""How many nodes of each type run in each hour: an integer programme, solved by HiGHS through PuLP.
 
     least     sum over hours of price x nodes, and of starts x (price x boot time + a fee)
-    so that   in each hour the capacity that runs is at least the demand,
-              starts are at least what one hour runs more than the hour before (the day repeats itself),
+    so that   in each hour the capacity that runs is at least the demand, and its GPUs are no more than are allowed,
+              starts are at least what one hour runs more than the hour before (the hours repeat themselves),
               no type runs more nodes than there are of it.
 
-Nodes reserved for the whole day cost their ratio of the price and never start. The relaxation with fractions of nodes
+Nodes reserved for all hours cost their ratio of the price and never start. The relaxation with fractions of nodes
 is a proved lower bound of the cost, and so is the solver's own.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from hardware_models.errors import FleetcastError
 
 TIME_LIMIT_S = 60.0
-PROVED, FEASIBLE = 1, 2  # PuLP's sol_status
+PROVED, FEASIBLE, INFEASIBLE = 1, 2, -1  # PuLP's sol_status
 GAP = 1e-6  # between the solver's bounds at which it may stop
 
 
@@ -31,6 +31,12 @@ class NodeType:
     capacity_per_s: float  # requests/s of a node within the SLO
     usd_per_h: float
     limit: int | None = None  # nodes there are
+    gpus: int = 0  # of a node
+    by_hour: tuple[float, ...] | None = None  # requests/s of a node in each hour, where hours differ
+
+    def at(self, hour: int) -> float:
+        """Requests/s of a node in an hour."""
+        return self.capacity_per_s if self.by_hour is None else self.by_hour[hour]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,7 @@ class Terms:
 
     boot_h: float = 0.0  # paid before a started node serves
     start_usd: float = 0.0  # of each start, besides
-    reserved_ratio: float | None = None  # price of a node reserved for the whole day over on demand; None: not offered
+    reserved_ratio: float | None = None  # price of a node reserved for all hours over on demand; None: not offered
 
     def __post_init__(self) -> None:
         if not 0 <= self.boot_h <= 1:
@@ -58,37 +64,38 @@ class Fleet:
     running: tuple[tuple[int, ...], ...]  # (types, hours)
     reserved: tuple[int, ...]
     starts: int
-    usd_per_day: float
-    bound_usd_per_day: float  # no fleet of these types is cheaper
-    relaxed_usd_per_day: float  # with fractions of nodes
+    usd: float  # over the hours
+    bound_usd: float  # no fleet of these types is cheaper
+    relaxed_usd: float  # with fractions of nodes
     proved: bool  # is it the optimum?
 
     @property
     def gap(self) -> float:
         """Between the cost and its proved bound, as a share."""
-        return max(0.0, 1.0 - self.bound_usd_per_day / self.usd_per_day) if self.usd_per_day else 0.0
+        return max(0.0, 1.0 - self.bound_usd / self.usd) if self.usd else 0.0
 
 
 def cheapest_fleet(
-    types: Sequence[NodeType], demand_per_s: Sequence[float], terms: Terms, *, static: bool = False
+    types: Sequence[NodeType],
+    demand_per_s: Sequence[float],
+    terms: Terms,
+    *,
+    static: bool = False,
+    max_gpus: int | None = None,
 ) -> Fleet | None:
-    """The cheapest fleet, or None where the limits of the types allow none.
+    """The cheapest fleet, or None where the limits of the types, or `max_gpus` in an hour, allow none.
 
-    static: the same nodes all day. Raises FleetcastError where the solver is not installed or gives up.
+    static: the same nodes in all hours. Raises FleetcastError where the solver is not installed or gives up.
     """
     useful = tuple(kind for kind in types if kind.capacity_per_s > 0)
-    if not _enough(useful, max(demand_per_s)):
+    if not useful:
         return None
-    relaxed = _Programme(useful, demand_per_s, terms, static=static, whole=False)
-    relaxed.solve()
-    programme = _Programme(useful, demand_per_s, terms, static=static, whole=True)
-    proved = programme.solve() == PROVED
-    return programme.fleet(relaxed.cost, proved=proved)
-
-
-def _enough(types: Sequence[NodeType], peak_per_s: float) -> bool:
-    most = sum(math.inf if kind.limit is None else kind.limit * kind.capacity_per_s for kind in types)
-    return most >= peak_per_s
+    relaxed = _Programme(useful, demand_per_s, terms, static=static, whole=False, max_gpus=max_gpus)
+    if relaxed.solve() == INFEASIBLE:
+        return None
+    programme = _Programme(useful, demand_per_s, terms, static=static, whole=True, max_gpus=max_gpus)
+    status = programme.solve()
+    return None if status == INFEASIBLE else programme.fleet(relaxed.cost, proved=status == PROVED)
 
 
 def solver() -> Any:
@@ -97,7 +104,7 @@ def solver() -> Any:
 
     found = pulp.HiGHS(msg=False, timeLimit=TIME_LIMIT_S, gapRel=GAP, threads=1)
     if not found.available():
-        raise FleetcastError("plan --day: needs the solver HiGHS; install it with: pip install 'fleetcast[solver]'")
+        raise FleetcastError("plan --day: needs the solver HiGHS; install it with: pip install highspy")
     return found
 
 
@@ -105,7 +112,14 @@ class _Programme:
     """The model and its variables."""
 
     def __init__(
-        self, types: Sequence[NodeType], demand_per_s: Sequence[float], terms: Terms, *, static: bool, whole: bool
+        self,
+        types: Sequence[NodeType],
+        demand_per_s: Sequence[float],
+        terms: Terms,
+        *,
+        static: bool,
+        whole: bool,
+        max_gpus: int | None,
     ) -> None:
         import pulp
 
@@ -123,7 +137,7 @@ class _Programme:
             [variable(f"starts_{i}_{h}", None, pulp.LpContinuous) for h in self._hours] for i, _ in enumerate(types)
         ]
         self._model += self._cost()
-        self._constrain(demand_per_s, static=static)
+        self._constrain(demand_per_s, max_gpus, static=static)
 
     def _cost(self) -> Any:
         import pulp
@@ -137,17 +151,19 @@ class _Programme:
             parts.append(one.usd_per_h * (terms.reserved_ratio or 0.0) * len(self._hours) * self._reserved[i])
         return pulp.lpSum(parts)
 
-    def _constrain(self, demand_per_s: Sequence[float], *, static: bool) -> None:
+    def _constrain(self, demand_per_s: Sequence[float], max_gpus: int | None, *, static: bool) -> None:
         import pulp
 
         for h in self._hours:
-            capacity = [
-                one.capacity_per_s * (self._running[i][h] + self._reserved[i]) for i, one in enumerate(self._types)
-            ]
+            nodes = [self._running[i][h] + self._reserved[i] for i, _ in enumerate(self._types)]
+            capacity = [one.at(h) * count for one, count in zip(self._types, nodes, strict=True)]
             self._model += pulp.lpSum(capacity) >= demand_per_s[h]
+            if max_gpus is not None:
+                gpus = [one.gpus * count for one, count in zip(self._types, nodes, strict=True)]
+                self._model += pulp.lpSum(gpus) <= max_gpus
         for i, one in enumerate(self._types):
             for h in self._hours:
-                before = self._running[i][h - 1]  # the day repeats: the first hour follows the last
+                before = self._running[i][h - 1]  # the hours repeat: the first hour follows the last
                 self._model += self._starts[i][h] >= self._running[i][h] - before
                 if static and h:
                     self._model += self._running[i][h] == before
@@ -155,10 +171,10 @@ class _Programme:
                     self._model += self._running[i][h] + self._reserved[i] <= one.limit
 
     def solve(self) -> int:
-        """PuLP's sol_status: PROVED or FEASIBLE; raises FleetcastError where there is no solution."""
+        """PuLP's sol_status: PROVED, FEASIBLE or INFEASIBLE; raises FleetcastError where the time was too short."""
         self._model.solve(solver())
         status = int(self._model.sol_status)
-        if status not in (PROVED, FEASIBLE):
+        if status not in (PROVED, FEASIBLE, INFEASIBLE):
             raise FleetcastError(
                 f"plan --day: the solver found no fleet within {TIME_LIMIT_S:g} s; give fewer --nodes or hours"
             )
@@ -166,7 +182,7 @@ class _Programme:
 
     @property
     def cost(self) -> float:
-        """USD a day."""
+        """USD over the hours."""
         return float(self._model.objective.value())
 
     def fleet(self, relaxed_usd: float, *, proved: bool) -> Fleet:

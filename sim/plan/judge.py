@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from policies.serving import Sequence
-from sim.plan.stability import Growth, queue_growth
+from sim.plan.request_work import RequestWork
+from sim.plan.stability import Growth, Load, queue_growth
 from sim.run import run
 from sim.scenario import Scenario, SloSection
 from sim.serving.error_bars import NORMAL_90
@@ -54,6 +55,7 @@ class Verdict:
     limits: tuple[Limit, ...]
     stopped_at_s: float | None = None  # simulated time at which the run was ended, the SLO being missed for certain
     growth: Growth | None = None  # of the queue, where no limit is on TTFT or E2E
+    load: Load | None = None  # on the replicas, likewise
     summary: dict[str, Any] = field(default_factory=dict, repr=False)  # empty where the run was ended early
 
     @property
@@ -62,6 +64,8 @@ class Verdict:
         ratios = [limit.ratio for limit in self.limits]
         if self.growth is not None:
             ratios.append(1.0 + self.growth.share if self.growth.unstable else 0.0)
+        if self.load is not None:
+            ratios.append(self.load.share if self.load.too_much else 0.0)
         return max(ratios)
 
     @property
@@ -111,7 +115,9 @@ def has_limits(slo: SloSection) -> bool:
 
 
 def judges_stability(slo: SloSection) -> bool:
-    """Without a limit on TTFT or E2E a queue may grow for ever and keep the SLO: then its growth is judged as well."""
+    """Without a limit on TTFT or E2E a queue may grow for ever and keep the SLO: then its growth is judged as well, and
+    whether the least work that arrives fits in the replicas' time.
+    """
     return slo.ttft_s is None and slo.e2e_s is None
 
 
@@ -125,7 +131,7 @@ def judge(
     """
     slo = scenario.slo
     if not has_limits(slo) or not math.isfinite(stop_at):
-        return _judged(scenario, run(scenario, requests=requests), growth_allowed)
+        return _judged(scenario, requests, run(scenario, requests=requests), growth_allowed)
     log = JudgedLog(requests, slo, stop_at)
     try:
         result = run(scenario, requests=requests, log=log)
@@ -137,19 +143,20 @@ def judge(
             if (limit := getattr(slo, key)) is not None and log.over[key] + len(log.rejected) == worst
         )
         return Verdict(met=False, limits=limits, stopped_at_s=log.ended_s)
-    return _judged(scenario, result, growth_allowed)
+    return _judged(scenario, requests, result, growth_allowed)
 
 
-def _judged(scenario: Scenario, result: Any, growth_allowed: float) -> Verdict:
+def _judged(scenario: Scenario, requests: RequestTable, result: Any, growth_allowed: float) -> Verdict:
     summary = result.summary
     slo = summary["slo"]
     limits = tuple(_limit(key, slo[key], summary) for key in LIMITS if isinstance(slo.get(key), dict))
-    met, growth = bool(slo["met"]), None
+    met, growth, load = bool(slo["met"]), None, None
     if judges_stability(scenario.slo):
         columns = result.request_columns
         growth = queue_growth(columns["arrival_s"], columns["arrival_s"] + columns["e2e_s"], growth_allowed)
-        met = met and not growth.unstable
-    return Verdict(met, limits, growth=growth, summary=summary)
+        load = Load(RequestWork(scenario, requests).load() / scenario.serving.replicas, growth_allowed)
+        met = met and not growth.unstable and not load.too_much
+    return Verdict(met, limits, growth=growth, load=load, summary=summary)
 
 
 def _limit(key: str, judged: dict[str, Any], summary: dict[str, Any]) -> Limit:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.plan.bounds import ROUNDING, replicas_needed
+from sim.plan.bounds import replicas_needed
 from sim.plan.capacity import requests_at
 from sim.plan.judge import Verdict, judge
 from sim.plan.request_work import RequestWork
+from sim.plan.stability import ROUNDING
 from sim.scenario import Scenario
 from workloads.request import RequestTable
 

@@ -125,10 +125,12 @@ class RequestWork:
         return np.asarray(ttft), sum(min(pair) for pair in shortest)
 
     def load(self) -> float:
-        """Seconds of work, at least, that arrive a second: above the number of replicas, queues grow."""
+        """Seconds of work, at least, that arrive a second up to the last request: above the number of replicas, some of
+        it waits when that arrives.
+        """
         arrival = self.requests.arrival_s
         span = float(arrival[-1] - arrival[0])
-        return float(self.request_s().sum(axis=1).max()) / span if span > 0 else 0.0
+        return float(self.request_s()[:, :-1].sum(axis=1).max()) / span if span > 0 else 0.0
 
 
 def _held(requests: RequestTable, scheduler: BatchScheduler, deployment: Deployment) -> NDArray[np.bool_]:

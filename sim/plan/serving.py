@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hardware_models.errors import FleetcastError
-from sim.plan.demand import mean_rate, workload_at
+from sim.plan.demand import mean_rate, off_by, same_requests, workload_at
 from sim.plan.deployments import OBJECTIVES, DeploymentLadder
 from sim.plan.frame import Candidate, Outcome, Trial
 from sim.plan.judge import TO_THE_END, Verdict, judge
@@ -84,6 +84,8 @@ def plan_serving(
         scenario = scenario.model_copy(update={"workload": workload})
     requests = load_requests(scenario.workload, scenario.seed)
     layouts, notes = space.layouts(scenario, prices, priced=minimize == "cost")
+    if rate_per_s is not None and (note := off_by(rate_per_s, requests)):
+        notes.append(note)
     ladders = [DeploymentLadder(one, scenario, requests, prices, minimize, space.max_gpus) for one in layouts]
     unit = OBJECTIVES[minimize]
     search = Search(
@@ -99,6 +101,8 @@ def plan_serving(
         best = ladder(outcome.winner).scenario(outcome.winner.best.rung)
         best = best.model_copy(update={"name": f"{scenario.name}-planned"[:200]})
         seeds = _confirmed(best, requests, confirm)
+        if confirm and not seeds:
+            notes.append("every seed has the same requests: the answer was not simulated with other seeds")
     return Plan(
         scenario, mean_rate(requests), len(requests), minimize, criterion(scenario), outcome, prices, tuple(seeds),
         tuple(notes), best,
@@ -110,7 +114,7 @@ def _confirmed(best: Scenario, requests: RequestTable, count: int) -> list[tuple
     found: list[tuple[int, Verdict]] = []
     for seed in range(best.seed + 1, best.seed + 1 + count):
         other = load_requests(best.workload, seed)
-        if len(other) == len(requests) and (other.arrival_s == requests.arrival_s).all():
+        if same_requests(other, requests):
             break
         found.append((seed, judge(best.model_copy(update={"seed": seed}), other, stop_at=TO_THE_END)))
     return found

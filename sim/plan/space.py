@@ -61,7 +61,7 @@ class Space:
         for name in dict.fromkeys(names):
             node = catalog.node(name)
             gpu = catalog.gpu(node.gpu)
-            if priced and prices.usd_per_gpu_h(gpu.name) is None:
+            if priced and prices.usd_per_gpu_h(gpu.variation_of or gpu.name) is None:
                 dear.append(f"{node.name} ({gpu.name})")
                 continue
             for tp, pp in itertools.product(self._tps(node), self.pipeline_parallel_sizes or PIPELINE_PARALLEL):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 PARTS = 20  # of the time of arrivals
 WARM_UP = 5  # of these, in which an empty system fills
+ROUNDING = 1e-6  # of seconds of work, that sums may be off
 CONFIDENCE = 0.95  # one-sided, that the slope is above 0
 
 
@@ -33,6 +34,19 @@ class Growth:
     def unstable(self) -> bool:
         """Does it grow beyond doubt, and by more than is allowed?"""
         return self.least_per_s > 0.0 and self.share > self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Work, at least, that arrives over a run: a queue that settles in its later parts may have grown before."""
+
+    share: float  # of the replicas' time between the first arrival and the last
+    allowed: float  # share of the arrivals by which a queue may grow
+
+    @property
+    def too_much(self) -> bool:
+        """Is some of it left for certain when the last request arrives, and more than is allowed?"""
+        return self.share * (1.0 - ROUNDING) > 1.0 + self.allowed
 
 
 def queue_growth(arrival_s: Floats, finish_s: Floats, allowed: float) -> Growth:

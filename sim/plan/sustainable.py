@@ -17,13 +17,14 @@ import numpy as np
 
 from hardware_models.errors import FleetcastError
 from sim.plan.bounds import replicas_needed
-from sim.plan.demand import mean_rate
+from sim.plan.demand import mean_rate, same_requests
 from sim.plan.judge import TO_THE_END, Verdict, has_limits, judges_stability
 from sim.plan.rate_search import Note, RateSearch
 from sim.plan.request_work import RequestWork
 from sim.scenario import Scenario
 from sim.workload import load_requests
 
+SETTLES = "the queue does not grow over the run, and the least work that arrives fits in the replicas' time"
 NEAR = 1.1  # first step of a search that starts near the answer
 
 
@@ -49,9 +50,9 @@ class Sustainable:
     confidence: float
     tolerance: float
     criterion: str
-    safe_per_s: float | None  # up to here even the upper ends of the 90 % error bars keep the limits
-    hopeful_per_s: float | None  # up to here the lower ends do
-    proved_per_s: float | None  # no rate above this keeps the SLO, by the price model alone
+    safe_ratio: float | None  # to the first seed's rate: so far even the upper ends of the 90 % error bars do
+    hopeful_ratio: float | None  # so far the lower ends do
+    proved_per_s: float | None  # no rate above this keeps the SLO for the first seed's requests, by the price model
     simulations: int
     ended_early: int  # of these
     proved: int  # rates refused without a simulation
@@ -74,6 +75,16 @@ class Sustainable:
         if not self.found:
             return 0.0
         return math.exp(float(np.mean([math.log(one.middle_per_s) for one in self.seeds])))
+
+    @property
+    def safe_per_s(self) -> float | None:
+        """Up to here even the upper ends of the 90 % error bars keep the limits; by the ratio of the first seed."""
+        return None if self.safe_ratio is None else self.safe_ratio * self.rate_per_s
+
+    @property
+    def hopeful_per_s(self) -> float | None:
+        """Up to here the lower ends do."""
+        return None if self.hopeful_ratio is None else self.hopeful_ratio * self.rate_per_s
 
     @property
     def interval_per_s(self) -> tuple[float, float]:
@@ -181,11 +192,9 @@ def criterion(scenario: Scenario) -> str:
     """What is asked of a run, in words."""
     slo = scenario.slo
     if not has_limits(slo):
-        return "the queue does not grow over the run (no [slo] is given: stability is all that is asked)"
+        return f"{SETTLES} (no [slo] is given: stability is all that is asked)"
     if judges_stability(slo):
-        return (
-            f"the limits of [slo] at p{slo.percentile:g}, and a queue that does not grow (none of them is on waiting)"
-        )
+        return f"the limits of [slo] at p{slo.percentile:g}, and {SETTLES} (none of them is on waiting)"
     return f"the limits of [slo] at p{slo.percentile:g}"
 
 
@@ -196,7 +205,7 @@ def _at(search: RateSearch, found: SeedRate) -> Verdict:
 
 
 def _by_error_bars(search: RateSearch, found: SeedRate) -> tuple[float | None, float | None]:
-    """Highest rates of a seed at which the upper, and the lower, ends of all error bars keep the limits."""
+    """Highest rates of a seed at which the upper, and the lower, ends of all error bars keep the limits, to its own."""
     if not has_limits(search.scenario.slo):
         return None, None
     seed = found.seed
@@ -206,11 +215,13 @@ def _by_error_bars(search: RateSearch, found: SeedRate) -> tuple[float | None, f
         if end == "high_s" and not verdict.met:
             return False
         steady = verdict.growth is None or not verdict.growth.unstable
+        steady = steady and (verdict.load is None or not verdict.load.too_much)
         return steady and all(getattr(limit, end) <= limit.limit_s for limit in verdict.limits)
 
     safe = search.highest(lambda rate: holds(rate, "high_s"), found.kept_per_s / NEAR, NEAR)
     hopeful = search.highest(lambda rate: holds(rate, "low_s"), found.broken_per_s * NEAR, NEAR)
-    return safe[0], hopeful[0] if math.isfinite(hopeful[1]) else None
+    own = found.middle_per_s
+    return min(1.0, safe[0] / own), max(1.0, hopeful[0] / own) if math.isfinite(hopeful[1]) else None
 
 
 def _proved(search: RateSearch, found: SeedRate) -> float | None:
@@ -243,7 +254,4 @@ def _why_unbounded(so_far: Sustainable, search: RateSearch) -> list[str]:
 
 def _seeds_change_nothing(search: RateSearch, seeds: list[SeedRate]) -> bool:
     first, second = (search.requests(one.seed, seeds[0].kept_per_s) for one in seeds[:2])
-    return len(first) == len(second) and all(
-        np.array_equal(getattr(first, name), getattr(second, name))
-        for name in ("arrival_s", "prompt_tokens", "output_tokens")
-    )
+    return same_requests(first, second)

@@ -32,6 +32,8 @@ def verdict_words(verdict: Verdict, percentile: float) -> str:
     growth = verdict.growth
     if growth is not None and growth.unstable:
         parts.append(f"the queue grows by {growth.share:.0%} of the arrivals")
+    if verdict.load is not None and verdict.load.too_much:
+        parts.append(f"the least work that arrives takes {verdict.load.share:.2f} times the replicas' time")
     elif growth is not None and verdict.met:
         parts.append("the queue settles")
     return ("meets " if verdict.met else "misses ") + "; ".join(parts)

@@ -10,6 +10,7 @@ REMEDIES = {
     "network": "exchange between GPUs: a smaller tensor_parallel_size or a faster link would help",
     "host": "kernel launches and host work between steps: a leaner engine or larger batches would help",
 }
+CLOSE = 0.05  # shares of the time that are told together
 
 
 def bottleneck_sentence(summary: dict[str, Any]) -> str:
@@ -33,4 +34,6 @@ def bottleneck_sentence(summary: dict[str, Any]) -> str:
             f"Load: the engines are idle {shares['idle_fraction']:.0%} of the time; the hardware could take more."
             f" While busy, the largest share is {cause} ({share:.0%})."
         )
-    return f"{cause.capitalize()}: {share:.0%} of the time is bound by {REMEDIES[cause]}."
+    second, next_share = sorted(busy.items(), key=lambda item: -item[1])[1]
+    close = f" Nearly as much, {next_share:.0%}, is {second}: {REMEDIES[second]}." if share - next_share < CLOSE else ""
+    return f"{cause.capitalize()}: {share:.0%} of the time is bound by {REMEDIES[cause]}.{close}"

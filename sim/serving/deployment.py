@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from hardware_models import catalog
 from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import ImpossibleError
 from hardware_models.framework import Framework, framework
 from hardware_models.ops import Collective, DeviceOp
+from hardware_models.own_figures import own_figures
 from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
 from sim.scenario import Scenario, ServingSection
 from sim.serving.attention_cost import DecodeCost, PrefillCost
@@ -55,10 +56,11 @@ class Deployment:
     gpus_total: int
     grades: dict[str, str]  # what the times rest on -> measured, quoted or assumed
     extrapolated: tuple[str, ...] = ()  # operators larger or smaller than any their kernels were measured on
+    own_figures: dict[str, str] = field(default_factory=dict)  # of the user's own hardware: figure -> what it is
 
 
 def deploy(scenario: Scenario) -> Deployment:
-    """Build it; raises FleetcastError for a plan that is impossible and DoesNotFitError for one too large."""
+    """Build it; raises ImpossibleError for a plan that cannot be, DoesNotFitError (one of these) for one too large."""
     serving, model = scenario.serving, scenario.model
     architecture = load_model(model.config)
     node = catalog.node(scenario.cluster.node)
@@ -69,7 +71,7 @@ def deploy(scenario: Scenario) -> Deployment:
     _check_gpus(scenario, node)
     check_tensor_parallel(architecture, tp)
     if pp > architecture.num_layers:
-        raise FleetcastError(
+        raise ImpossibleError(
             f"serving.pipeline_parallel_size = {pp}: {architecture.name} has {architecture.num_layers} layers;"
             " give at most one stage a layer"
         )
@@ -101,7 +103,7 @@ def deploy(scenario: Scenario) -> Deployment:
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
         limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, grades,
-        _extrapolated(architecture, device, dtypes, tp),
+        _extrapolated(architecture, device, dtypes, tp), own_figures(node),
     )  # fmt: skip
 
 
@@ -149,7 +151,7 @@ def _check_gpus(scenario: Scenario, node: NodeSpec) -> None:
     need = serving.replicas * serving.tensor_parallel_size * serving.pipeline_parallel_size
     have = node.gpus * scenario.cluster.nodes
     if need > have:
-        raise FleetcastError(
+        raise ImpossibleError(
             f"serving.replicas = {serving.replicas} x tensor_parallel_size = {serving.tensor_parallel_size} x"
             f" pipeline_parallel_size = {serving.pipeline_parallel_size} need {need} GPUs; cluster.nodes ="
             f" {scenario.cluster.nodes} x {node.name} has {have}"
@@ -184,7 +186,7 @@ def _scale_up(node: NodeSpec, name: str, ranks: int) -> LinkSpec:
 def _network(node: NodeSpec, name: str | None) -> LinkSpec:
     """A GPU's share of its node's cards, as a link."""
     if not node.nics:
-        raise FleetcastError(f"cluster.node: {node.name} has no network card; keep a replica inside one node")
+        raise ImpossibleError(f"cluster.node: {node.name} has no network card; keep a replica inside one node")
     card = catalog.nic(node.nic)
     link = catalog.link(name or card.link)
     share = min(link.bandwidth_bytes_per_s, card.bandwidth_bytes_per_s) * min(1.0, node.nics / node.gpus)
@@ -239,7 +241,7 @@ def _tables(
     shapes = attention_shapes(architecture, tp, layers)
     windows = {shape.window for shape in shapes if shape.window}
     if len(windows) > 1:
-        raise FleetcastError(
+        raise ImpossibleError(
             f"model.config: {architecture.name} mixes sliding windows {sorted(windows)}; one is supported"
         )
     alone = [DecodeCost(device, shape, dtypes) for shape in shapes]

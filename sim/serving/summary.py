@@ -16,7 +16,7 @@ from sim.serving.bottleneck import bottleneck_sentence
 from sim.serving.deployment import worst_grade
 from sim.serving.energy import energy_summary
 from sim.serving.error_bars import intervals
-from sim.serving.memory import GIB
+from sim.serving.notes import notes, priced_as
 from sim.serving.row_costs import BOUNDS
 from sim.serving.simulate import ServingRun
 from sim.serving.token_gaps import token_gaps, weighted_percentiles
@@ -35,9 +35,6 @@ def summarise(
     done = np.isfinite(columns["e2e_s"])
     finish = columns["arrival_s"] + columns["e2e_s"]
     duration = float(np.max(finish[done]) - np.min(columns["arrival_s"])) if done.any() else 0.0
-    output = int(columns["output_tokens"][done].sum())
-    prompt = int(columns["prompt_tokens"][done].sum())
-    good = int(columns["slo_met"].sum())
     gaps, weights = token_gaps(runs, np.frombuffer(run.runs.joiner_gaps))
     summary: dict[str, Any] = {
         "schema": 1,
@@ -45,27 +42,17 @@ def summarise(
         "seed": scenario.seed,
         "model": deployment.architecture.name,
         "node": deployment.node.name,
+        "hardware": deployment.own_figures,
         "workload": log.requests.source,
         "requests": len(log.requests),
         "completed": log.finished,
         "rejected": len(log.rejected),
         "duration_s": duration,
-        "prompt_tokens": prompt,
-        "output_tokens": output,
-        "request_throughput": _rate(log.finished, duration),
-        "output_throughput": _rate(output, duration),
-        "total_token_throughput": _rate(output + prompt, duration),
-        "output_tokens_per_s_per_gpu": _rate(output, duration * deployment.gpus_total),
-        "ttft_s": _distribution(columns["ttft_s"]),
-        "tpot_s": _distribution(columns["tpot_s"]),
-        "tbt_s": _weighted_distribution(gaps, weights),
-        "max_tbt_s": _distribution(columns["max_tbt_s"]),
-        "e2e_s": _distribution(columns["e2e_s"]),
-        "queue_s": _distribution(columns["queue_s"]),
-        "ntpot_s": _distribution(columns["e2e_s"] / columns["output_tokens"]),  # vLLM's normalised latency
-        "request_goodput_per_s": _rate(good, duration),
-        "goodput_fraction": good / len(log.requests),
-        "slo": _slo(scenario.slo, columns),
+    }
+    summary |= _throughput(run, columns, done, duration)
+    summary |= _latencies(columns, gaps, weights)
+    summary |= _service(scenario.slo, columns, duration)
+    summary |= {
         "decode_stall_fraction": decode_stall(run, runs, gaps, weights),
         "preemptions": int(columns["preemptions"].sum()),
         "steps": int(runs["iterations"].sum()),
@@ -75,15 +62,53 @@ def summarise(
     summary |= _memory(run)
     summary["bound_by"] = bound_by(run, attributions, duration)
     summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
-    summary |= _cost(run, duration, output)
-    summary |= energy_summary(deployment, runs, attributions, len(run.replicas), duration, output)
+    summary |= _cost(run, duration, summary["output_tokens"])
+    summary |= energy_summary(deployment, runs, attributions, len(run.replicas), duration, summary["output_tokens"])
     summary["bottleneck"] = bottleneck_sentence(summary)
     watts = power_model(deployment.gpu)
-    summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, deployment.gpu.tdp_w)
+    summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, watts.tdp_w)
     summary["grades"] = deployment.grades | {"power": watts.grade}
     summary["grade"] = worst_grade(summary["grades"].values())
-    summary["notes"] = _notes(scenario, run)
+    summary["notes"] = notes(scenario, run, columns, priced=summary["usd_per_gpu_h"] is not None)
     return summary
+
+
+def _throughput(
+    run: ServingRun, columns: dict[str, Any], done: NDArray[np.bool_], duration: float
+) -> dict[str, float | None]:
+    """Tokens of the completed requests, and rates."""
+    prompt, output = (int(columns[name][done].sum()) for name in ("prompt_tokens", "output_tokens"))
+    return {
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "request_throughput": _rate(run.requests.finished, duration),
+        "output_throughput": _rate(output, duration),
+        "total_token_throughput": _rate(output + prompt, duration),
+        "output_tokens_per_s_per_gpu": _rate(output, duration * run.deployment.gpus_total),
+    }
+
+
+def _latencies(columns: dict[str, Any], gaps: Floats, weights: Floats) -> dict[str, dict[str, float | None]]:
+    """Distributions over requests; of tbt_s over all gaps between tokens."""
+    return {
+        "ttft_s": _distribution(columns["ttft_s"]),
+        "tpot_s": _distribution(columns["tpot_s"]),
+        "tbt_s": _weighted_distribution(gaps, weights),
+        "max_tbt_s": _distribution(columns["max_tbt_s"]),
+        "e2e_s": _distribution(columns["e2e_s"]),
+        "queue_s": _distribution(columns["queue_s"]),
+        "ntpot_s": _distribution(columns["e2e_s"] / columns["output_tokens"]),  # vLLM's normalised latency
+    }
+
+
+def _service(slo: SloSection, columns: dict[str, Any], duration: float) -> dict[str, Any]:
+    """How many requests kept every limit, and each limit."""
+    good = int(columns["slo_met"].sum())
+    return {
+        "request_goodput_per_s": _rate(good, duration),
+        "goodput_fraction": good / len(columns["slo_met"]),
+        "slo": _slo(slo, columns),
+    }
 
 
 def bound_by(run: ServingRun, attributions: list[Attribution], duration: float) -> dict[str, float | None]:
@@ -216,53 +241,14 @@ def _memory(run: ServingRun) -> dict[str, Any]:
 
 
 def _cost(run: ServingRun, duration: float, output: int) -> dict[str, Any]:
-    """At list price, for every GPU of the cluster, used or not."""
+    """At list price, of a variation its original's, for every GPU of the cluster, used or not."""
     deployment = run.deployment
     used = deployment.gpus_per_replica * len(run.replicas)
     result: dict[str, Any] = {"gpus": deployment.gpus_total, "gpus_used": used}
     try:
-        price = catalog.price_usd_per_gpu_h(deployment.gpu.name)
+        price = catalog.price_usd_per_gpu_h(priced_as(deployment))
     except UnknownNameError:
         return result | {"usd_per_gpu_h": None, "cost_usd": None, "usd_per_million_output_tokens": None}
     cost = price * deployment.gpus_total * duration / 3600
     per_million = cost / output * 1e6 if output else None
     return result | {"usd_per_gpu_h": price, "cost_usd": cost, "usd_per_million_output_tokens": per_million}
-
-
-def _notes(scenario: Scenario, run: ServingRun) -> list[str]:
-    """What a reader must know to trust the figures."""
-    deployment, log = run.deployment, run.requests
-    notes = list(log.requests.notes)
-    if deployment.extrapolated:
-        notes.append(
-            f"{', '.join(deployment.extrapolated)}: of a size that no calibration of {deployment.gpu.name} saw; their"
-            " error bars are doubled"
-        )
-    idle = deployment.gpus_total - deployment.gpus_per_replica * len(run.replicas)
-    if idle:
-        notes.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
-    memory, serving = deployment.memory, scenario.serving
-    if memory.overridden and memory.kv_blocks > memory.blocks_that_fit:
-        notes.append(
-            f"serving.num_gpu_blocks_override = {memory.kv_blocks} is more than the {memory.blocks_that_fit} KV blocks"
-            f" for which there is memory: the figures are those of GPUs that can use {memory.peak_bytes / GIB:.1f} GiB,"
-            f" these {memory.usable_bytes / GIB:.1f} GiB"
-        )
-    if spare := serving.max_num_seqs - serving.micro_batch_seqs * serving.pipeline_parallel_size:
-        notes.append(
-            f"serving.max_num_seqs = {serving.max_num_seqs} is no multiple of serving.pipeline_parallel_size ="
-            f" {serving.pipeline_parallel_size}: {spare} of the sequence slots stay empty"
-        )
-    if log.rejected:
-        notes.append(
-            f"{len(log.rejected)} requests were rejected: longer than serving.max_model_len or than all KV blocks"
-        )
-    limit = deployment.architecture.max_position_embeddings
-    table = log.requests
-    longer = int(np.count_nonzero(table.prompt_tokens + table.output_tokens > limit))
-    if scenario.serving.max_model_len is None and longer:
-        notes.append(
-            f"{longer} requests exceed the {limit} positions {deployment.architecture.name} was trained for; they are"
-            " served all the same (set serving.max_model_len to reject them)"
-        )
-    return notes

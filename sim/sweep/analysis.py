@@ -68,6 +68,12 @@ class Analysis:
         worst = self.settings["breach"].to_numpy(dtype=float)
         return self.settings.iloc[int(worst.argmin())] if np.isfinite(worst.min()) else None
 
+    @property
+    def seeds_change_nothing(self) -> bool:
+        """Has every seed the same goal, of the best setting and the next? Nothing was drawn by chance that matters."""
+        rows = [row for row in (self.best, self.runner_up) if row is not None]
+        return len(self.sweep.seeds) > 1 and not any(varies(row, self.goal.metric) for row in rows)
+
     def too_close(self) -> bool:
         """Do the 90 % intervals of the best setting and the next meet?
 
@@ -82,10 +88,10 @@ class Analysis:
 
     def by_chance(self) -> tuple[float, float] | None:
         """90 % t-interval of the best's mean lead over the next, paired by seed, which both share; None below two
-        seeds.
+        seeds, and where the seeds change neither.
         """
         best, other = self.best, self.runner_up
-        if best is None or other is None or len(self.sweep.seeds) < 2:
+        if best is None or other is None or len(self.sweep.seeds) < 2 or self.seeds_change_nothing:
             return None
         key = f"{self.goal.metric.key}.by_seed"
         return t_interval(np.asarray(best[key], dtype=float) - np.asarray(other[key], dtype=float))
@@ -155,6 +161,12 @@ def t_interval(values: Floats) -> tuple[float, float]:
     half = float(student.ppf(0.5 + CONFIDENCE / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     mean = float(values.mean())
     return mean - half, mean + half
+
+
+def varies(setting: pd.Series, metric: Metric) -> bool:
+    """Does a metric of the goal or of a limit differ from seed to seed?"""
+    by_seed = np.asarray(setting[f"{metric.key}.by_seed"], dtype=float)
+    return bool(by_seed.min() < by_seed.max())
 
 
 def bars(setting: pd.Series, metric: Metric) -> tuple[float, float]:

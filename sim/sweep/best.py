@@ -12,7 +12,8 @@ from sim.scenario_file import PATH_KEYS, scenario_toml
 from sim.sweep.analysis import analyse
 from sim.sweep.folder import BEST
 from sim.sweep.parts import write_text
-from sim.sweep.points import Points, scenario_tables
+from sim.sweep.points import Points
+from sim.sweep.tables import scenario_tables
 
 
 def write_best(points: Points, rows: pd.DataFrame, folder: Path) -> None:

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
@@ -24,12 +25,17 @@ from sim.sweep.schedule import Schedule
 INSTALL = "pip install 'fleetcast[cluster]'"
 CONNECT_S = 10
 AHEAD = 3  # points a thread at the scheduler, so that no worker waits for us
+RESULT_S = 5.0  # for an answer to come from the worker that has it
 MOST_LOSSES = 3  # times that Dask gives a point up (each after some lost workers) before it counts as the point's doing
 LOOK_S = 5.0  # between looks at who is there
 DESERTED_S = 60.0  # without any worker
 
-_keeper = threading.local()  # of this thread of a Dask worker: its runner
-_kept: set[LocalRunner] = set()  # of all threads of this Dask worker
+_runners: dict[tuple[str, int], LocalRunner] = {}  # on a Dask worker: sweep, thread -> its runner
+_registering = threading.Lock()
+
+
+class SweepEndedError(Exception):
+    """Of a point that nobody waits for any more."""
 
 
 class ClusterRunner:
@@ -40,6 +46,7 @@ class ClusterRunner:
         self._client: Any = None
         self._flying: dict[Any, Job] = {}  # future -> job
         self._losses: dict[int, int] = {}
+        self._label, self._sent = secrets.token_hex(4), 0  # of this sweep; tasks sent
         self._threads = 0
         self._looked_s = self._peopled_s = 0.0
 
@@ -63,7 +70,7 @@ class ClusterRunner:
     def __exit__(self, *_: object) -> None:
         with suppress(Exception):  # a cluster that is gone has nothing to clean up
             self._client.cancel(list(self._flying), force=True)
-            self._client.run(_end_runners)
+            self._client.run(end_runners, self._label)
         self._client.close(timeout=2)
 
     @property
@@ -77,29 +84,44 @@ class ClusterRunner:
         Raises FleetcastError where the cluster is lost, or is none of ours.
         """
         arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        fingerprint, label = simulator_fingerprint(), secrets.token_hex(4)
-        sent = 0
+        fingerprint = simulator_fingerprint()
         while schedule or self._flying:
             while len(self._flying) < AHEAD * self.size and (index := schedule.next("cluster")) is not None:
-                one, sent = job(index), sent + 1
+                one = job(index)
+                self._sent += 1
                 future = self._client.submit(
-                    run_remote, one, self._timeout_s, self._work, fingerprint, key=f"fleetcast-{label}-{sent}"
-                )
+                    run_remote, one, self._timeout_s, self._work, fingerprint, self._label,
+                    key=f"fleetcast-{self._label}-{self._sent}",
+                )  # fmt: skip
                 self._flying[future] = one
                 future.add_done_callback(arrived.put)
             try:
-                done = self._landed(arrived.get(timeout=TICK_S), schedule)
+                future = arrived.get(timeout=TICK_S)
+                done = self._landed(future, schedule)
+                if future in self._flying:  # its answer was lost with its worker, and is on its way again
+                    future.add_done_callback(arrived.put)
             except queue.Empty:
                 self._look()
                 done = None
             yield done
 
     def _landed(self, future: Any, schedule: Schedule) -> Done | None:
-        job = self._flying.pop(future)
-        if future.status == "finished":
-            return job, future.result()
-        if future.status != "error":
-            raise FleetcastError(f"--cluster {self._address}: its scheduler is gone; start it and run the sweep again")
+        """Its outcome; None where there is none yet: it flies on, or the point waits for another try."""
+        job, status = self._flying[future], future.status
+        if status == "pending":
+            return None
+        if status == "finished":
+            try:
+                outcome: Outcome = future.result(timeout=RESULT_S)
+            except (TimeoutError, CancelledError):
+                self._look()
+                return None
+            del self._flying[future]
+            return job, outcome
+        del self._flying[future]
+        if status != "error":  # cancelled or lost
+            self._look(now=True)
+            return self._lost(job, schedule)
         error = future.exception()
         if type(error).__name__ != "KilledWorker":
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -107,18 +129,24 @@ class ClusterRunner:
                 f"--cluster {self._address}: a worker cannot run points ({reason[:200]}); give its workers this version"
                 " of fleetcast"
             )
+        return self._lost(job, schedule)
+
+    def _lost(self, job: Job, schedule: Schedule) -> Done | None:
         losses = self._losses[job.index] = self._losses.get(job.index, 0) + 1
         if losses >= MOST_LOSSES:
             return job, Outcome(FAILED, "the Dask workers that ran it were lost, time and again")
         schedule.put_back(job.index)
         return None
 
-    def _look(self) -> None:
-        """Who is there? Raises FleetcastError where nobody has been for long."""
-        now = time.monotonic()
-        if now - self._looked_s < LOOK_S:
+    def _look(self, *, now: bool = False) -> None:
+        """Who is there? Now, or where the last look is LOOK_S ago.
+
+        Raises FleetcastError where the scheduler is gone, or nobody has been there for long.
+        """
+        moment = time.monotonic()
+        if not now and moment - self._looked_s < LOOK_S:
             return
-        self._looked_s = now
+        self._looked_s = moment
         try:
             self._threads = sum(self._client.nthreads().values())
         except OSError:
@@ -126,27 +154,28 @@ class ClusterRunner:
                 f"--cluster {self._address}: its scheduler is gone; start it and run the sweep again"
             ) from None
         if self._threads:
-            self._peopled_s = now
-        elif now - self._peopled_s > DESERTED_S:
+            self._peopled_s = moment
+        elif moment - self._peopled_s > DESERTED_S:
             raise FleetcastError(
                 f"--cluster {self._address}: has no workers; start some with dask worker {self._address}"
             )
 
 
-def run_remote(job: Job, timeout_s: float, work: Work, fingerprint: str) -> Outcome:
-    """On a Dask worker: run a point in this thread's worker process."""
+def run_remote(job: Job, timeout_s: float, work: Work, fingerprint: str, label: str) -> Outcome:
+    """On a Dask worker: run a point in the worker process that this thread keeps for the sweep of that label."""
     if simulator_fingerprint() != fingerprint:
         raise FleetcastError("its simulator is of another version")
-    key = (timeout_s, work)
-    if getattr(_keeper, "key", None) != key:
-        _keeper.key, _keeper.runner = key, LocalRunner(1, timeout_s, work)
-    runner: LocalRunner = _keeper.runner
-    _kept.add(runner)
-    found = (done for done in runner.run(Schedule([(0, job.index)]), lambda _: job) if done is not None)
-    return next(found)[1]
+    with _registering:
+        runner = _runners.setdefault((label, threading.get_ident()), LocalRunner(1, timeout_s, work))
+    for done in runner.run(Schedule([(0, job.index)]), lambda _: job):
+        if done is not None:
+            return done[1]
+    raise SweepEndedError("the sweep has ended")
 
 
-def _end_runners() -> None:
-    """On a Dask worker: end the worker processes that nobody needs any more."""
-    while _kept:
-        _kept.pop().__exit__()
+def end_runners(label: str) -> None:
+    """On a Dask worker: end the worker processes of a sweep; those of others go on."""
+    with _registering:
+        ended = [_runners.pop(key) for key in list(_runners) if key[0] == label]
+    for runner in ended:
+        runner.__exit__()

@@ -89,6 +89,8 @@ def make_sweep(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) 
         raise FleetcastError(f"{path}: {error}") from None
     axes = tuple(_located(axis, path.parent) for axis in parse_axes(file.axes, file.method, path))
     seed = base.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise FleetcastError(f"{origin}: seed = {seed!r}: give a whole number from 0 on")
     return Sweep(
         file.name or path.stem,
         str(path),
@@ -97,7 +99,7 @@ def make_sweep(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) 
         file.method,
         file.samples or 0,
         file.sampling_seed,
-        tuple(file.seeds or [seed if isinstance(seed, int) else 0]),
+        tuple(file.seeds or [seed]),
         axes,
         constraints,
         goal,

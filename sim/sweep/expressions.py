@@ -11,6 +11,7 @@ from typing import Any
 from hardware_models.errors import FleetcastError, UnknownNameError
 
 LONGEST = 1000  # characters
+DEEPEST = 50  # parts inside parts
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -124,6 +125,7 @@ def parse_constraint(text: str) -> Constraint:
         raise FleetcastError(f"constraint '{text[:40]}...': has {len(text):,} characters; give at most {LONGEST:,}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        _check_depth(tree, text)
         _check(tree, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise FleetcastError(
@@ -137,6 +139,17 @@ def check_keys(constraint: Constraint, known: Mapping[str, Any]) -> None:
     for key in constraint.keys:
         if key not in known:
             raise UnknownNameError(f"constraint '{constraint.text}'", key, known)
+
+
+def _check_depth(tree: ast.expr, text: str) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise FleetcastError(
+        f"constraint '{text[:40]}...': is nested more than {DEEPEST} deep; write it shorter, or as several"
+    )
 
 
 def _check(node: ast.expr, text: str) -> None:

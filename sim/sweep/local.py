@@ -14,6 +14,7 @@ from sim.sweep.worker_process import WorkerLostError, WorkerProcess
 TICK_S = 0.2  # at which the caller hears that nothing happened
 MOST_DEATHS = 3  # of workers, at one point; a worker may be killed by chance, three at one point are the point's doing
 MOST_FALSE_STARTS = 3
+START_S = 60.0  # that a worker may take to begin, which is imports
 SHORT_S = 0.1  # a worker of points shorter than this has the next one at hand already
 
 Done = tuple[Job, Outcome]
@@ -28,11 +29,13 @@ class LocalRunner:
         self._deaths: dict[int, int] = {}  # point -> workers that died of it
         self._false_starts = 0
         self._last_wall_s: dict[int, float] = {}  # process -> of its last point
+        self._ended = False
 
     def __enter__(self) -> LocalRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended = True
         for worker in self._workers:
             worker.close()
         self._workers.clear()
@@ -50,17 +53,22 @@ class LocalRunner:
     def run(self, schedule: Schedule, job: Callable[[int], Job]) -> Iterator[Done | None]:
         """Every point's outcome as it comes, and None every TICK_S at least.
 
-        Raises FleetcastError where no worker can be started.
+        Ends early where another thread ends the runner. Raises FleetcastError where no worker can be started.
         """
-        while schedule or any(worker.jobs for worker in self._workers):
+        self._deaths.clear()  # of another sweep's points
+        self._false_starts = 0
+        while not self._ended and (schedule or any(worker.jobs for worker in self._workers)):
             self._feed(schedule, job)
             readable = set(wait([worker.connection for worker in self._workers], timeout=TICK_S))
             for worker in [one for one in self._workers if one.connection in readable]:
                 done = self._heard(worker, schedule)
                 if done is not None:
                     yield done
-            for worker in [one for one in self._workers if one.ready and one.jobs and self._is_late(one)]:
-                yield self._stopped(worker, schedule)
+            for worker in [one for one in self._workers if self._is_late(one)]:
+                if worker.ready:
+                    yield self._stopped(worker, schedule)
+                else:
+                    self._lost(worker, schedule, f"was still starting after {START_S:g} s")
             yield None
 
     def _feed(self, schedule: Schedule, job: Callable[[int], Job]) -> None:
@@ -118,4 +126,5 @@ class LocalRunner:
             schedule.put_back(job.index)
 
     def _is_late(self, worker: WorkerProcess) -> bool:
-        return time.monotonic() - worker.since > self._timeout_s
+        took_s = time.monotonic() - worker.since
+        return bool(worker.jobs) and took_s > self._timeout_s if worker.ready else took_s > START_S

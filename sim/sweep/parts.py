@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._number = 0
+        self._ours: dict[Path, bool] = {}  # is it of this version? as far as that was looked at
 
     def open(self) -> None:
         """Make the folder, and clear away what a killed writer left."""
@@ -66,15 +67,23 @@ class Parts:
         self._write(table, 0)
         for level in range(8):
             files = [path for size, _, path in self._files() if size == level]
+            if len(files) >= MERGED:  # those of another version stay as they are
+                files = [path for path in files if self._is_ours(path)]
             if len(files) < MERGED:
                 return
-            self._write(pa.concat_tables(pq.read_table(path) for path in files), level + 1)
+            self._write(pa.concat_tables(map(_read, files)), level + 1)
             for path in files:  # a reader, or the next sweep after a crash, sees rows twice at worst
                 path.unlink()
 
     def _write(self, table: pa.Table, level: int) -> None:
         write_parquet(table, self._folder / f"{level}-{self._number:08d}.parquet")
         self._number += 1
+
+    def _is_ours(self, path: Path) -> bool:
+        if path not in self._ours:
+            with _named(path):
+                self._ours[path] = pq.read_schema(path).equals(PART_SCHEMA)
+        return self._ours[path]
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Class, number, path; in order of number."""
@@ -100,15 +109,26 @@ def read_parts(folder: Path, wanted: Mapping[str, Any] | None = None) -> pd.Data
 
 def _tables(folder: Path, wanted: Mapping[str, Any] | None) -> Iterator[pa.Table]:
     for path in sorted(folder.glob("*.parquet")):
-        try:
-            table = pq.read_table(path)
-        except FileNotFoundError:
-            raise
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).partition("\n")[0][:100]
-            raise FleetcastError(f"{path}: cannot be read ({reason}); delete it, its points will run again") from None
+        table = _read(path)
         if table.schema.equals(PART_SCHEMA):
             yield table if wanted is None else _only(table, wanted)
+
+
+def _read(path: Path) -> pa.Table:
+    with _named(path):
+        return pq.read_table(path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What is wrong with a part is said of it; that it is gone is for the caller to know."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0][:100]
+        raise FleetcastError(f"{path}: cannot be read ({reason}); delete it, its points will run again") from None
 
 
 def _one_an_address(tables: Iterable[pa.Table]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import FleetcastError, ImpossibleError, UnknownNameError
 
 OK, INFEASIBLE, FAILED = "ok", "infeasible", "failed"
 
@@ -25,7 +25,7 @@ class Job:
 class Outcome:
     """What a worker sends back."""
 
-    status: str  # ok, infeasible (no such deployment), failed (no answer: a crash, a time limit)
+    status: str  # ok, infeasible (no such deployment), failed (no answer: a crash, a time limit, a file gone)
     reason: str = ""
     grade: str = ""
     bottleneck: str = ""
@@ -37,17 +37,25 @@ Work = Callable[[Job], Outcome]
 
 
 def run_point(job: Job) -> Outcome:
-    """Simulate; a deployment that cannot be is infeasible, whatever else goes wrong is a failure, with its reason."""
+    """Simulate; a deployment that cannot be is infeasible, as its policies' keys may be.
+
+    Whatever else goes wrong is raised, FleetcastError where the point's address is no longer that of its scenario.
+    """
+    from sim.identity import scenario_id
     from sim.run import run
     from sim.scenario import Scenario
     from sim.sweep.columns import summary_values
     from sim.sweep.request_cache import CACHE
 
     start = time.perf_counter()
+    scenario = Scenario.model_validate(job.tables)
+    if scenario_id(scenario) != job.point_id:
+        raise FleetcastError(
+            "a file that the scenario names, or the simulator's code, is not as it was when the sweep began; start anew"
+        )
     try:
-        scenario = Scenario.model_validate(job.tables)
         summary = run(scenario, requests=CACHE.requests(scenario.workload, scenario.seed)).summary
-    except FleetcastError as error:
+    except (ImpossibleError, UnknownNameError) as error:
         return Outcome(INFEASIBLE, str(error), wall_s=time.perf_counter() - start)
     wall_s = time.perf_counter() - start
     return Outcome(OK, "", summary["grade"], summary["bottleneck"], summary_values(summary), wall_s)
@@ -59,5 +67,6 @@ def guarded(work: Work, job: Job) -> Outcome:
     try:
         return work(job)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        name = "" if isinstance(error, FleetcastError) else f"{type(error).__name__}: "
+        reason = f"{name}{error}".partition("\n")[0]
         return Outcome(FAILED, reason[:500], wall_s=time.perf_counter() - start)

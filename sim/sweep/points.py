@@ -7,7 +7,6 @@ before anything runs: mistakes (a key or a value that no scenario accepts) are e
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -21,10 +20,11 @@ from sim.identity import HEX_DIGITS, scenario_id, simulator_fingerprint
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
 from sim.sweep.axes import Choices, count, settings
-from sim.sweep.definition import Sweep, put
-from sim.sweep.expressions import check_keys
+from sim.sweep.constrained import Constrained
+from sim.sweep.definition import Sweep
 from sim.sweep.names import check_names
 from sim.sweep.point import Job
+from sim.sweep.tables import is_combination, mistake, scenario_tables
 
 MOST_COMBINATIONS = 1_000_000  # looked at
 COMBINATIONS_A_POINT = 10  # and no more than so many, most of which the constraints leave out
@@ -95,28 +95,16 @@ def expand(sweep: Sweep, most_points: int = MOST_POINTS) -> Points:
     return Points(sweep, kept, points, excluded, repeated)
 
 
-def scenario_tables(sweep: Sweep, setting: tuple[Any, ...], seed: int) -> dict[str, Any]:
-    """The scenario of a point; keys of a table apply after the table."""
-    tables = copy.deepcopy(sweep.base)
-    for key, value in sorted(zip(sweep.keys, setting, strict=True), key=lambda pair: pair[0].count(".")):
-        put(tables, key, copy.deepcopy(value) if isinstance(value, dict | list) else value)
-    tables["seed"] = seed
-    return tables
-
-
 def _kept(sweep: Sweep) -> tuple[list[tuple[Any, ...]], int, int]:
     """Settings that keep the constraints, how many do not, and how many came up again."""
     kept: list[tuple[Any, ...]] = []
     seen: set[str] = set()
     excluded = repeated = 0
-    values: dict[str, Any] | None = None
+    constrained = Constrained(sweep)
     for setting in settings(sweep.axes, sweep.method, sweep.samples, sweep.sampling_seed):
-        if sweep.constraints:
-            if values is None:
-                values = _known_values(sweep, setting)
-            if not _holds(sweep, setting, values):
-                excluded += 1
-                continue
+        if not constrained.keeps(setting):
+            excluded += 1
+            continue
         text = repr(setting)
         if text in seen:
             repeated += 1
@@ -124,33 +112,6 @@ def _kept(sweep: Sweep) -> tuple[list[tuple[Any, ...]], int, int]:
             seen.add(text)
             kept.append(setting)
     return kept, excluded, repeated
-
-
-def _known_values(sweep: Sweep, setting: tuple[Any, ...]) -> dict[str, Any]:
-    """Every key of the scenario that a constraint may name, with the base's values; raises FleetcastError."""
-    tables = scenario_tables(sweep, setting, sweep.seeds[0])
-    try:
-        values = _flat(Scenario.model_validate(tables).model_dump())
-    except ValidationError as error:
-        if not _is_combination(error):
-            raise _mistake(sweep, error) from None
-        values = _flat(tables)  # defaults are not known of a scenario that cannot be
-    values |= dict(zip(sweep.keys, setting, strict=True))
-    try:
-        for constraint in sweep.constraints:
-            check_keys(constraint, values)
-    except FleetcastError as error:
-        raise FleetcastError(f"{sweep.origin}: {error}") from None
-    return values
-
-
-def _holds(sweep: Sweep, setting: tuple[Any, ...], values: dict[str, Any]) -> bool:
-    assignment = dict(zip(sweep.keys, setting, strict=True))
-    known = values | assignment | _flat(assignment)
-    try:
-        return all(constraint.holds(known) for constraint in sweep.constraints)
-    except FleetcastError as error:
-        raise FleetcastError(f"{sweep.origin}: {error}") from None
 
 
 def _resolved(sweep: Sweep, kept: list[tuple[Any, ...]]) -> list[Point]:
@@ -165,8 +126,8 @@ def _resolved(sweep: Sweep, kept: list[tuple[Any, ...]]) -> list[Point]:
                 point_id = scenario_id(scenario)
                 group = groups.setdefault(_deployment(scenario), len(groups))
             except ValidationError as error:
-                if not _is_combination(error):
-                    raise _mistake(sweep, error) from None
+                if not is_combination(error):
+                    raise mistake(sweep, error) from None
                 reason, point_id, group = sentence(error), _impossible_id(tables), -1
             points.append(Point(len(points), number, seed, point_id, group, reason))
     return points
@@ -184,33 +145,6 @@ def _impossible_id(tables: dict[str, Any]) -> str:
     """The address of a scenario that validation refuses."""
     text = f"{simulator_fingerprint()} impossible {json.dumps(tables, sort_keys=True, default=str)}"
     return hashlib.sha256(text.encode()).hexdigest()[:HEX_DIGITS]
-
-
-def _is_combination(error: ValidationError) -> bool:
-    """Are the keys right one by one, and only refused together?"""
-    return all(one["type"] == "value_error" and len(one["loc"]) <= 1 for one in error.errors()) and not any(
-        one["loc"] == ("name",) for one in error.errors()
-    )
-
-
-def _mistake(sweep: Sweep, error: ValidationError) -> FleetcastError:
-    text = sentence(error)
-    axis = next((axis for axis in sweep.axes if axis.key in text), None)
-    if axis is None:
-        return FleetcastError(f"{sweep.scenario_origin}: {text}")
-    hint = " (a range has whole numbers with integer = true)" if text.endswith("give a whole number") else ""
-    return FleetcastError(f"{sweep.origin}: axes: {text}{hint}")
-
-
-def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of nested tables, the tables themselves left out."""
-    found: dict[str, Any] = {}
-    for key, value in tables.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _check_names(sweep: Sweep, kept: list[tuple[Any, ...]], possible: list[Point]) -> None:

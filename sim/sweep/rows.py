@@ -61,17 +61,24 @@ class Rows:
         return frame.drop_duplicates("point_id", keep="last").set_index("point_id")
 
 
+def check_reuse(folder: Path | None, reuse: Sequence[str | Path]) -> None:
+    """Raise FleetcastError for a folder of no sweep; the sweep's own may be one that is still to come."""
+    for place in map(Path, reuse):
+        own = folder is not None and place.resolve() == folder.resolve()
+        if not own and not (place / "parts").is_dir():
+            raise FleetcastError(f"--reuse {place}: is no folder of a sweep (no parts); give one of sweep --out")
+
+
 def known_rows(points: Points, folder: Path | None, reuse: Sequence[str | Path]) -> pd.DataFrame:
     """Answers that folders have, by address; failures are none. Raises FleetcastError for a folder of no sweep.
 
     Adds the column `own`: is it in the sweep's own folder?
     """
+    check_reuse(folder, reuse)
     wanted = {point.point_id: None for point in points.points}
     frames = []
     for place in (*map(Path, reuse), *([] if folder is None else [folder])):
         own = folder is not None and place.resolve() == folder.resolve()
-        if not own and not (place / "parts").is_dir():
-            raise FleetcastError(f"--reuse {place}: is no folder of a sweep (no parts); give one of sweep --out")
         frames.append(read_parts(place, wanted).assign(own=own))
     if not frames:
         nothing: pd.DataFrame = PART_SCHEMA.empty_table().to_pandas().set_index("point_id")

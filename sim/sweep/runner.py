@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hardware_models.errors import FleetcastError
+from sim.cores import usable_cores
 from sim.sweep.best import write_best
 from sim.sweep.definition import Sweep, load_sweep
 from sim.sweep.folder import RESULTS, check_sweep_folder, locked, points_table, results_table, start_folder
@@ -21,7 +21,7 @@ from sim.sweep.parts import PART_SCHEMA, read_parts, write_parquet
 from sim.sweep.point import FAILED, INFEASIBLE, Job, Outcome, Work, run_point
 from sim.sweep.points import Point, Points, expand
 from sim.sweep.progress import Progress, ProgressFile
-from sim.sweep.rows import Rows, known_rows
+from sim.sweep.rows import Rows, check_reuse, known_rows
 from sim.sweep.schedule import Schedule
 
 Report = Callable[[Path, pd.DataFrame], None]
@@ -77,9 +77,11 @@ def run_sweep(
         check_sweep_folder(folder)
     with ExitStack() as stack:
         stack.enter_context(runner)  # what may be refused is, before anything is written
+        check_reuse(folder, reuse)
+        if folder is not None:
+            stack.enter_context(locked(folder))  # before it is read: who holds it may be adding rows
         known = known_rows(points, folder, reuse)
         if folder is not None:
-            stack.enter_context(locked(folder))
             start_folder(folder, points)
         return _Session(points, folder, known, watch, stop, report).run(runner)
 
@@ -94,7 +96,7 @@ def make_runner(sweep: Sweep, workers: int | None, cluster: str | None, work: Wo
         return ClusterRunner(cluster, sweep.point_timeout_s, work)
     if workers is not None and not 1 <= workers <= 1024:
         raise FleetcastError(f"--workers {workers}: give a number from 1 to 1024")
-    return LocalRunner(workers or len(os.sched_getaffinity(0)), sweep.point_timeout_s, work)
+    return LocalRunner(workers or usable_cores(), sweep.point_timeout_s, work)
 
 
 class _Session:

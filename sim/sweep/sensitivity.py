@@ -47,7 +47,12 @@ class Effect:
 
 
 def effects(sweep: Sweep, settings: pd.DataFrame, metric: str) -> list[Effect]:
-    """Of every axis with two values or more, strongest first; none where the goal does not vary."""
+    """Of every axis with two values or more, strongest first; none where the goal does not vary.
+
+    None of a list either: its axes move in step, so that each would have the share of all.
+    """
+    if sweep.method == "list":
+        return []
     known = settings[settings[metric].notna()]
     goal = known[metric].to_numpy(dtype=float)
     if len(goal) < 2 or not goal.std() > 1e-12 * max(abs(float(goal.mean())), 1e-300):

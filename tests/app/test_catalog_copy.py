@@ -54,11 +54,13 @@ def test_an_unchanged_copy_gives_the_same_latencies(fleetcast: Fleetcast, folder
 
 
 def test_a_part_alone_can_be_copied_and_shown(fleetcast: Fleetcast, folder: Path) -> None:
-    code, _, _ = fleetcast("catalog", "links", "nvlink4-switch", "--copy-to", "l.toml", "--set", "latency_s=2e-6")
+    code, _, _ = fleetcast(
+        "catalog", "links", "nvlink4-switch", "--copy-to", "l.toml", "--set", "bandwidth_bytes_per_s=2e11"
+    )
     assert code == 0
-    assert catalog.link("l.toml").latency_s == 2e-6
+    assert catalog.link("l.toml").bandwidth_bytes_per_s == 2e11
     code, out, _ = fleetcast("catalog", "links", "l.toml")
-    assert "varied: set, in place of the 1.8e-06 of nvlink4-switch" in out
+    assert "varied: set, in place of the 4.5e+11 of nvlink4-switch" in out
     assert "variation_of" in out
 
 

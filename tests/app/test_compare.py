@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.compare import BOUND_BY, RunFolder, comparison_lines, reason
+from app.compare import BOUND_BY, RunFolder, comparison_lines, different_settings, reason
 from hardware_models.errors import FleetcastError
+from hardware_models.variation import parse_change, vary_node
+from hardware_models.variation_file import write_variation
 from sim.result import Result
 
 Simulate = Callable[..., Result]
@@ -75,3 +77,21 @@ def test_a_summary_that_is_none_is_refused_by_name(folder: Path, content: str) -
 
 def test_a_summary_holds_every_share(simulate: Simulate) -> None:
     assert tuple(json.loads(simulate().summary_json())["bound_by"]) == BOUND_BY
+
+
+def test_other_figures_behind_one_file_name_are_told_apart(folder: Path, simulate: Simulate) -> None:
+    for name, factor in (("a", "2x"), ("b", "4x")):
+        changes = [parse_change(f"gpu.memory_bandwidth_bytes_per_s={factor}")]
+        file = write_variation(vary_node("dgx-h100", "mine", changes), folder)
+        simulate(f"cluster.node={file}").write(folder / name)
+    runs = [RunFolder.read(folder / name) for name in "ab"]
+    assert different_settings(runs) == {
+        "hardware.gpu.memory_bandwidth_bytes_per_s": ["2x of h100-sxm", "4x of h100-sxm"]
+    }
+    assert line(comparison_lines(runs), "hardware.gpu").split()[1:] == ["2x", "of", "h100-sxm", "4x", "of", "h100-sxm"]
+
+
+def test_a_summary_of_an_earlier_version_has_no_hardware_of_its_own(runs: list[RunFolder]) -> None:
+    before = different_settings(runs)
+    del runs[0].summary["hardware"]
+    assert different_settings(runs) == before

@@ -98,8 +98,10 @@ def test_a_day_s_fleet_is_found_and_its_pools_load(chat, fleetcast, capsys):
     options = ("--day", "--demand", "demand.csv", "--reserved", "0.6", "--limit", "a10-1x=2", "--out", "p")
     assert fleetcast("plan", "chat.toml", *SPACE, *options) == 0
     out = capsys.readouterr().out
-    assert "USD a day" in out
-    assert "best fleet that runs all day" in out
+    assert "USD over 3 hours" in out
+    assert "best fleet that runs all hours" in out
+    assert "not simulated" in out
+    assert "verified by 600 s of their requests" in out
     pools = sorted((chat / "p/pools").iterdir())
     assert pools
     for pool in pools:
@@ -121,6 +123,11 @@ def test_a_deployment_s_scenario_keeps_relative_paths(chat, fleetcast):
     ("options", "message"),
     [
         (("--capacity", "--day"), "two questions"),
+        (("--capacity", "--tp", "8"), "--tp: has no meaning with --capacity; it goes with --day or without"),
+        (("--day", "--minimize", "gpus"), "--minimize: has no meaning with --day; it goes without --capacity and"),
+        (("--day", "--exhaustive"), "--exhaustive: has no meaning with --day"),
+        (("--seeds", "3"), "--seeds: has no meaning without --capacity and --day; it goes with --capacity"),
+        (("--limit", "l40s-1x=3"), "--limit: has no meaning without"),
         (("--tp", "1,x"), "--tp 1,x: is no list of whole numbers"),
         (("--nodes", "l40s-1x,"), "has an empty name"),
         (("--nodes", "l40s"), "did you mean"),

@@ -31,13 +31,13 @@ CAPACITY = {
     "slo": {"percentile": 99.0}, "notes": [],
 }  # fmt: skip
 FLEET = {
-    "usd_per_day": 100.0, "bound_usd_per_day": 100.0, "relaxed_usd_per_day": 90.0, "running": {"a": [1, 2]},
-    "capacity_per_s": {"a": 5.0},
+    "usd": 100.0, "bound_usd": 100.0, "relaxed_usd": 90.0, "running": {"a": [1, 2]},
+    "capacity_per_s": {"a": [5.0, 4.0]},
 }  # fmt: skip
 DAY = {
     "question": "day", "name": "day", "found": True, "slo": {"percentile": 99.0}, "demand_per_s": [4.0, 9.0],
     "demand_source": "test", "fleet": FLEET, "single": FLEET, "static": None, "types": [], "left_out": {"b": "why"},
-    "derated": [], "hours": [], "energy_kwh": None, "notes": [], "prices": [],
+    "derated": [], "hours": [], "hours_planned": 2, "energy_kwh": None, "notes": [], "prices": [],
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_capacity_is_stacked_under_the_demand():
     figures = plan_figures(DAY)
     assert list(figures) == ["Capacity that runs, and demand"]
     bars, line = figures["Capacity that runs, and demand"].data
-    assert list(bars.y) == [5.0, 10.0]
+    assert list(bars.y) == [5.0, 8.0]
     assert list(line.y) == [4.0, 9.0]
 
 

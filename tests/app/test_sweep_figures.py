@@ -43,6 +43,22 @@ def analysis(status: str = "ok", *, same: bool = False) -> Analysis:
     return analyse(sweep, pd.DataFrame(rows))
 
 
+def test_equal_seeds_and_lists_are_not_given_a_chance_or_shares() -> None:
+    keys = {"serving.max_num_seqs": [8, 16], "serving.block_size": [16, 32]}
+    sweep = make_sweep({**TABLES, "axes": keys, "method": "list", "seeds": [1, 2]}, Path("x.toml"))
+    rows = [
+        {"index": n, "point_id": str(n), "seed": 1 + n % 2, "status": "ok", "reason": "", "grade": "measured"}
+        | {key: values[n // 2] for key, values in keys.items()}
+        | {"bottleneck": "Memory", **dict.fromkeys(VALUE_COLUMNS, 0.01), "output_tokens_per_s_per_gpu": 1.5 + n // 2}
+        for n in range(4)
+    ]  # fmt: skip
+    text = "\n".join(report_lines(analyse(sweep, pd.DataFrame(rows)), None))
+    assert "all 2 seeds give the same; they say nothing of chance" in text
+    assert "than chance" not in text
+    assert "over seeds" not in text
+    assert "no shares of the axes: those of a list move in step" in text
+
+
 def named(figure: go.Figure) -> dict[str, Any]:
     return {trace.name: trace for trace in figure.data if trace.name}
 

@@ -85,8 +85,17 @@ def test_errors_are_of_published_figures_alone() -> None:
     assert frame["error_fraction"][1] == pytest.approx(-0.2)
     assert json.loads(frame["assumed"][1]) == {"a.b": [1, "x"]}
     (study,) = overview(frame).to_dict("records")
-    assert (study["points"], study["figures"], study["judged"]) == (2, 1, 1)
-    assert study["median_error_fraction"] == pytest.approx(0.2)
+    assert (study["points"], study["figures"], study["judged"], study["ranges"]) == (2, 1, 1, 1)
+    assert math.isnan(study["median_error_fraction"])  # a range is met or missed
+
+
+def test_the_error_of_a_figure_counts_and_a_range_is_met_or_not() -> None:
+    figure = dataclasses.replace(RANGE, published_high=RANGE.published_low)
+    met = dataclasses.replace(RANGE, published_low=0.01 * ROW.low, published_high=100 * ROW.high)
+    missed = dataclasses.replace(RANGE, published_low=2 * ROW.high, published_high=3 * ROW.high)
+    (study,) = overview(frame_of([figure, met, missed])).to_dict("records")
+    assert (study["judged"], study["ranges"], study["ranges_met"]) == (3, 2, 1)
+    assert study["median_error_fraction"] == study["worst_error_fraction"] == abs(figure.error_fraction)
 
 
 def test_figures_that_a_fit_has_seen_judge_nothing() -> None:

@@ -15,6 +15,7 @@ from hardware_models.collectives import KINDS, Fabric
 from hardware_models.device import Device
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.ops import AttentionDecode, AttentionPrefill, DeviceOp, Elementwise, Gemm, GroupedGemm
+from hardware_models.original import BETTER, WORSE, link_standing
 from hardware_models.power import Activity, power_model
 from hardware_models.specs import GpuSpec
 from hardware_models.variation import Change, changeable, check_name, parse_change, vary, vary_node
@@ -135,21 +136,22 @@ def test_more_memory_alone_is_as_sure_as_the_original() -> None:
     assert calibrated_kernel(roomy, "gemm", ("bf16/bf16",)).grade == "measured"
 
 
-def test_power_keeps_the_original_s_shares_and_takes_the_copy_s_own_limit_and_idle_watts() -> None:
+def test_power_keeps_the_original_s_shares_and_limit_and_takes_the_copy_s_own_idle_watts() -> None:
     copy = vary(H100, "copy", [Change("gpu", "idle_w", value=40.0)])
     work = Activity(1.0, 0.2, 0.5)
     its, own = power_model(H100), power_model(copy)
+    assert own.tdp_w == power_model(H100.model_copy(update={"tdp_w": 350.0, "variation_of": "h100-sxm"})).tdp_w == 700.0
     assert own.parameters == its.parameters
     assert own.watts(work) == pytest.approx(its.watts(work) - (71.8 - 40.0))
     assert own.grade == "assumed"
 
 
 def test_changed_figures_say_where_they_come_from_and_the_others_keep_their_sources() -> None:
-    copy = vary(H100, "copy", [Change("gpu", "peak_flop_per_s.fp8", value=4e15), parse_change("gpu.tdp_w=1.5x")])
+    copy = vary(H100, "copy", [Change("gpu", "peak_flop_per_s.fp8", value=4e15), parse_change("gpu.idle_w=1.5x")])
     assert copy.peak_flop_per_s["fp8"] == 4e15
     assert copy.peak_flop_per_s["bf16"] == H100.peak_flop_per_s["bf16"]
     assert copy.source_of("peak_flop_per_s.fp8").grade == "assumed"
-    assert copy.source_of("tdp_w").text == "varied: 1.5 x the 700 of h100-sxm"
+    assert copy.source_of("idle_w").text == "varied: 1.5 x the 71.8 of h100-sxm"
     assert copy.source_of("sm_count") == H100.source_of("sm_count")
 
 
@@ -161,7 +163,9 @@ def test_more_multiprocessors_bring_their_arithmetic_unless_told_otherwise() -> 
 
 
 def test_a_server_s_copy_has_files_for_changed_parts_alone_and_loads_back(tmp_path: Path) -> None:
-    changes = [parse_change(text) for text in ("gpu.memory_bandwidth_bytes_per_s=2x", "scale_up.latency_s=1e-6")]
+    changes = [
+        parse_change(text) for text in ("gpu.memory_bandwidth_bytes_per_s=2x", "scale_up.bandwidth_bytes_per_s=9e11")
+    ]
     file = write_variation(vary_node("dgx-h100", "mine", changes), tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.toml")) == [
         "mine.toml", "mine/gpu.toml", "mine/scale_up.toml",
@@ -171,7 +175,7 @@ def test_a_server_s_copy_has_files_for_changed_parts_alone_and_loads_back(tmp_pa
     gpu = catalog.gpu(node.gpu)
     assert (gpu.variation_of, gpu.memory_bandwidth_bytes_per_s) == ("h100-sxm", 6.7e12)
     link = catalog.link(str(node.scale_up))
-    assert (link.latency_s, link.original_bandwidth_bytes_per_s) == (1e-6, 450e9)
+    assert (link.bandwidth_bytes_per_s, link.original_bandwidth_bytes_per_s) == (9e11, 450e9)
 
 
 def test_a_faster_network_takes_its_cards_along(tmp_path: Path) -> None:
@@ -185,7 +189,9 @@ def test_a_faster_network_takes_its_cards_along(tmp_path: Path) -> None:
 
 def test_a_copy_of_a_copy_still_varies_the_catalog_s_device_and_replaces_what_was_there(tmp_path: Path) -> None:
     first = write_variation(vary_node("dgx-h100", "one", [parse_change("gpu.memory_bytes=2x")]), tmp_path)
-    second = write_variation(vary_node(str(first), "two", [parse_change("scale_up.latency_s=2x")]), tmp_path)
+    second = write_variation(
+        vary_node(str(first), "two", [parse_change("scale_up.bandwidth_bytes_per_s=2x")]), tmp_path
+    )
     gpu = catalog.gpu(catalog.node(str(second)).gpu)
     assert (gpu.variation_of, gpu.memory_bytes) == ("h100-sxm", 2 * H100.memory_bytes)
     write_variation(vary_node("dgx-h100", "two", []), tmp_path)
@@ -216,6 +222,10 @@ def test_a_server_s_own_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ("gpu.tdp_w=0.5x", "power limits are not modelled yet.*leave out tdp_w, 700 W of h100-sxm"),
+        ("scale_up.latency_s=2x", "nothing simulated depends on latency_s of nvlink4-switch"),
+        ("pcie.latency_s=2x", "nothing simulated depends on latency_s of pcie5-x16"),
+        ("max_power_w=2x", "nothing simulated depends on max_power_w of dgx-h100"),
         ("gpu.memory_bandwidth=2x", "did you mean 'memory_bandwidth_bytes_per_s'"),
         ("gpu.name=2x", "unknown name 'name'"),
         ("gpu.memory_bytes=0x", "is no factor"),
@@ -254,3 +264,78 @@ def test_a_dtype_that_only_the_copy_has_is_priced_all_the_same() -> None:
     table["peak_flop_per_s"]["fp8"] = 1.2e15
     op = Gemm(m=64.0, n=4096.0, k=4096.0, dtype="fp8", weight_dtype="fp8")
     assert Device(GpuSpec.model_validate(table)).price(op).seconds > 0
+
+
+@pytest.mark.parametrize("name", catalog.names("link"))
+def test_a_factor_of_one_reproduces_a_link_s_times_and_trust_exactly(name: str) -> None:
+    link = catalog.link(name)
+    copy = vary(link, "copy", [Change("", key, factor=1.0) for key in changeable(link)])
+    share = link.bandwidth_bytes_per_s * 0.3
+    for own, its in ((copy, link), (copy.narrowed(share), link.narrowed(share))):
+        mine, original = Fabric(own, 2), Fabric(its, 2)
+        assert mine.source == original.source
+        for kind in KINDS:
+            assert mine.seconds(kind, 1e6) == original.seconds(kind, 1e6)
+            assert mine.sigma(kind, 1e6) == original.sigma(kind, 1e6)
+
+
+def test_neighbours_alone_joined_otherwise_are_less_sure() -> None:
+    link = catalog.link("nvlink2-mesh")
+    copy = vary(link, "copy", [Change("", "peer_bandwidth_bytes_per_s", factor=2.0)])
+    assert Fabric(copy, 2).source.text.endswith("of nvlink2-mesh, by data sheet")
+
+
+def test_idle_watts_are_of_the_power_s_trust_alone() -> None:
+    copy = vary(H100, "copy", [Change("gpu", "idle_w", factor=2.0)])
+    own, its = (calibrated_kernel(spec, "gemm", ("bf16/bf16",)) for spec in (copy, H100))
+    assert own is its
+    assert power_model(copy).grade == "assumed"
+    assert power_model(copy).sigma > power_model(H100).sigma
+
+
+def test_latency_inside_a_server_neither_bounds_a_faster_link_s_times_nor_its_trust() -> None:
+    link = catalog.link("nvlink4-switch")
+    later = vary(link, "later", []).model_copy(update={"latency_s": 1e-3})
+    assert Fabric(later, 8).source.grade == "measured"
+    fast = vary(link, "fast", [Change("", "bandwidth_bytes_per_s", factor=2.0)])
+    assert link_standing(fast.model_copy(update={"latency_s": 1e-3}), link) == BETTER
+    network = vary(catalog.link("infiniband-ndr"), "later", [Change("", "latency_s", factor=2.0)])
+    assert link_standing(network, catalog.link("infiniband-ndr")) == WORSE
+
+
+def test_what_nothing_depends_on_is_not_offered_and_all_that_is_offered_can_be_changed() -> None:
+    node = catalog.node("dgx-h100")
+    assert changeable(node) == ["gpus", "scale_up_group", "nics"]
+    assert changeable(catalog.link(str(node.scale_up))) == ["bandwidth_bytes_per_s"]
+    assert changeable(catalog.link("infiniband-ndr")) == ["bandwidth_bytes_per_s", "latency_s"]
+    assert changeable(catalog.nic(node.nic)) == ["bandwidth_bytes_per_s"]
+    clocked = next(spec for spec in map(catalog.gpu, catalog.names("gpu")) if spec.matrix_clock_hz is not None)
+    assert {"tdp_w", "matrix_clock_hz"}.isdisjoint(changeable(clocked))
+    for spec in (catalog.gpu(node.gpu), clocked):
+        assert vary(spec, "copy", [Change("", key, factor=1.0) for key in changeable(spec)]).variation_of == spec.name
+
+
+def test_a_file_of_a_variation_with_another_power_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(spec_toml(vary(H100, "x", [])).replace("tdp_w = 700.0", "tdp_w = 350.0"))
+    with pytest.raises(FleetcastError, match=r"x.toml: tdp_w = 350: power limits are not modelled.*keep the 700 W"):
+        catalog.gpu(str(path))
+
+
+def test_a_link_of_the_user_s_own_is_not_measured_because_of_its_name(tmp_path: Path) -> None:
+    path, listed = tmp_path / "x.toml", catalog.link("nvlink4-switch")
+    path.write_text(spec_toml(listed))
+    assert Fabric(catalog.link(str(path)), 8).source == Fabric(listed, 8).source
+    path.write_text(spec_toml(listed.model_copy(update={"bandwidth_bytes_per_s": 4.5e12})))
+    own = catalog.link(str(path))
+    assert Fabric(own, 8).source.grade == "assumed"
+    assert Fabric(own, 8).sigma("all_reduce", 1e8) > Fabric(listed, 8).sigma("all_reduce", 1e8)
+
+
+def test_a_copy_of_a_part_of_the_user_s_own_varies_nothing_of_the_catalog(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(spec_toml(H100.model_copy(update={"name": "h1000", "sm_count": 200})))
+    copy = vary(catalog.gpu(str(path)), "copy", [Change("gpu", "memory_bytes", factor=2.0)])
+    assert copy.variation_of is None
+    path.write_text(spec_toml(copy))
+    assert catalog.gpu(str(path)) == copy

@@ -74,6 +74,15 @@ def test_a_catalog_trace_is_drawn_anew_and_lasts_as_long():
     assert len(fast) == pytest.approx(10 * len(slow), rel=0.2)
 
 
+@pytest.mark.parametrize("trace", ["azure-code-2023", "servegen-deepseek-r1"])
+@pytest.mark.parametrize("rate", [2.0, 40.0])
+def test_a_bursty_catalog_trace_comes_at_the_rate_asked_for(trace, rate):
+    for seed in range(4):
+        table = requests_at(WorkloadSection(trace=trace, duration_s=600.0), seed, rate)
+        assert table.mean_rate_per_s == pytest.approx(rate)
+        assert 400.0 < table.duration_s < 610.0
+
+
 def test_a_trace_file_is_squeezed_whole(tmp_path):
     rows = "\n".join(f"{t},100,20" for t in range(50))
     (tmp_path / "t.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}\n")

@@ -45,7 +45,7 @@ def test_another_gpu_or_network_behind_the_same_file_name_is_another_run(tmp_pat
     changes = (
         "gpu.idle_w=1.01x",
         "network.latency_s=1.01x",
-        "pcie.latency_s=1.01x",
+        "pcie.bandwidth_bytes_per_s=1.01x",
         "network.bandwidth_bytes_per_s=2x",
     )
     ids = {

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from hardware_models.errors import FleetcastError
 from sim.scenario import ModelSection, PolicyChoice, Scenario, ServingSection, SloSection, WorkloadSection
-from sim.scenario_file import load_scenario, parse_scenario, read_toml, relocated, scenario_toml
+from sim.scenario_file import (
+    apply_override,
+    load_scenario,
+    override_value,
+    parse_scenario,
+    read_toml,
+    relocated,
+    scenario_toml,
+    toml_tables,
+    toml_value,
+)
 
 BASE = {"model": {"config": "llama-3.1-8b"}, "cluster": {"node": "dgx-h100"}, "workload": {"trace": "sharegpt"}}
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -120,3 +130,51 @@ def test_the_message_names_the_file(tmp_path: Path) -> None:
         load_scenario(tmp_path / "s.toml")
     with pytest.raises(FleetcastError, match="is a folder"):
         read_toml(tmp_path)
+
+
+LONG_KEY = ".".join("k" * 17)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [f"{LONG_KEY} = 1", f"[{LONG_KEY}]", f"[[{LONG_KEY}]]", f"x = {{ {LONG_KEY} = 1 }}", LONG_KEY.replace(".", " .\t"),
+     LONG_KEY.replace("k", "'k.k'"), LONG_KEY.replace("k", '"k\\""'), ".".join("k" * 100_000)],
+)  # fmt: skip
+def test_a_key_of_many_parts_is_refused_before_it_is_parsed(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tomllib, "loads", lambda _: pytest.fail("parsed"))
+    with pytest.raises(FleetcastError, match="t: has a key of more than 16 parts"):
+        toml_tables(document.encode(), "t")
+    assert override_value(f"{{{document}}}") == f"{{{document}}}"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.text(st.sampled_from("ab.#'\"\\ []{}=")).map(toml_value) | st.just(f"'''\n'{LONG_KEY} = 1\n'''''"),
+             max_size=4),
+    st.text(st.sampled_from("ab.#'\"\\ ")),
+    st.integers(1, 20),
+)  # fmt: skip
+def test_strings_and_comments_hide_no_key_and_are_none(strings: list[str], comment: str, parts: int) -> None:
+    document = f"x = [{', '.join(strings)}] # {comment}\n{'.'.join('c' * parts)} = 1 # {comment}\n"
+    if parts > 16:
+        with pytest.raises(FleetcastError, match="more than 16 parts"):
+            toml_tables(document.encode(), "t")
+    else:
+        found = toml_tables(document.encode(), "t")
+        assert found["x"] == [tomllib.loads(f"x = {text}")["x"] for text in strings]
+
+
+def test_numbers_in_a_row_are_no_key() -> None:
+    assert toml_tables(f"x = [{', '.join(['1.5'] * 50)}]".encode(), "t") == {"x": [1.5] * 50}
+    assert override_value(".".join("word" * 20)) == ".".join("word" * 20)
+
+
+def test_an_override_without_a_value_takes_one_away() -> None:
+    tables = {key: dict(table) for key, table in BASE.items()} | {"slo": {"ttft_s": 1.0}}
+    assert parse_scenario(tables, "x", Path(), ("slo.ttft_s=",)).slo.ttft_s is None
+    with pytest.raises(FleetcastError, match=r"unknown key 'slo\.ttft'"):
+        parse_scenario(tables, "x", Path(), ("slo.ttft=",))
+    with pytest.raises(FleetcastError, match="x: seed = "):
+        parse_scenario({key: dict(table) for key, table in BASE.items()}, "x", Path(), ("seed=",))
+    apply_override(tables, "slo.tbt_s=2")
+    assert tables["slo"]["tbt_s"] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import ImpossibleError
 from workloads.models.architecture import Attention, AttentionSpec, LayerGroup, ModelArchitecture
 
 
@@ -35,7 +35,7 @@ def split_layers(num_layers: int, stages: int) -> list[LayerRange]:
 
 
 def check_tensor_parallel(architecture: ModelArchitecture, tp: int) -> None:
-    """Raise FleetcastError unless every rank gets the same number of heads, and of KV heads or one copy of one
+    """Raise ImpossibleError unless every rank gets the same number of heads, and of KV heads or one copy of one
     (vLLM).
     """
     specs = {group.attention for group in architecture.groups}
@@ -43,7 +43,7 @@ def check_tensor_parallel(architecture: ModelArchitecture, tp: int) -> None:
         most = max(spec.heads for spec in specs)
         fits = ", ".join(str(n) for n in range(1, most + 1) if all(_fits(spec, n) for spec in specs))
         shape = " and ".join(sorted({_heads_in_words(spec) for spec in specs}))
-        raise FleetcastError(
+        raise ImpossibleError(
             f"serving.tensor_parallel_size = {tp}: does not divide the {shape} of {architecture.name}; accepted: {fits}"
         )
 

@@ -15,7 +15,7 @@ from app.web.store import Store
 from sim.scenario_file import override_value, toml_value
 
 BROWSER_INTEGER = 2**53 - 1  # beyond, a browser's numbers lose digits
-TEXT_LIMIT = 20_000  # characters
+TEXT_LIMIT = 2_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ class Drawer:
             return _number(label, knob, value, common)
         if knob.kind == "text" and isinstance(value, str):
             return st.text_input(label, value, max_chars=200, **common)
-        return override_value(st.text_area(label, toml_value(value), max_chars=TEXT_LIMIT, **common))
+        text = toml_value(value)  # a longer one is there already, which the widget would cut off
+        return override_value(st.text_area(label, text, max_chars=max(TEXT_LIMIT, len(text)), **common))
 
     def _policy(self, knob: Knob, value: Any, given: tuple[str, ...]) -> Any:
         """The name of a policy, and below it the keys of its own class; keys at their defaults are left out."""

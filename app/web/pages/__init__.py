@@ -6,6 +6,7 @@ PAGES: dict[str, str] = {  # url path -> module, in the order of reading
     "serving": "app.web.pages.serving",
     "compare": "app.web.pages.compare",
     "sweep": "app.web.pages.sweep",
+    "plan": "app.web.pages.plan",
     "gallery": "app.web.pages.gallery",
     "hardware": "app.web.pages.hardware",
     "fidelity": "app.web.pages.fidelity",

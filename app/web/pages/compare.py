@@ -24,6 +24,7 @@ ICON = ":material/compare_arrows:"
 SHIPPED = ("chat-70b-prefill-first", "chat-70b-chunked")
 URL = "compare.url"
 PENDING = "compare.pending"  # shipped scenarios still to be simulated
+BASELINE = "baseline"
 
 
 def render() -> None:
@@ -104,7 +105,7 @@ def _comparison(runs: dict[str, StoredRun], store: Store) -> None:
     for letter, run in zip(ascii_uppercase, runs.values(), strict=False):
         folders.append(replace(RunFolder.read(run.folder), name=f"{letter}: {run.scenario.name}"))
     for name, folder in zip(runs, folders, strict=True):
-        _run_row(name, folder.name, runs[name], folder is folders[0], store)
+        _run_row(name, folder.name, runs[name], _role(name, runs), store)
     st.button("Clear", key="clear", icon=":material/delete:", on_click=session.set_basket, args=([],))
     if len(folders) == 1:
         st.info("One run so far: add another to see what differs.")
@@ -117,17 +118,28 @@ def _comparison(runs: dict[str, StoredRun], store: Store) -> None:
         st.html(settings_html(folders, different_settings(folders)))
     _curves({folder.name: run for folder, run in zip(folders, runs.values(), strict=True)})
     st.subheader("What came of it", anchor=False)
+    st.caption(
+        "Error bars are each run's own. Runs on the same hardware and engine share most of what the calibration does not"
+        " know, so that a difference between them is surer than their bars say."
+    )
     st.html(comparison_html(folders))
     download("Figures (CSV)", lambda: comparison_csv(folders), "comparison.csv", "compare-csv")
 
 
-def _run_row(name: str, title: str, run: StoredRun, first: bool, store: Store) -> None:
+def _role(name: str, runs: dict[str, StoredRun]) -> str:
+    """What a run is to the others: where the baseline is not among them, the first one stands in for it."""
+    if name == session.baseline():
+        return BASELINE
+    return "the others are set against it" if len(runs) > 1 and name == next(iter(runs)) else ""
+
+
+def _run_row(name: str, title: str, run: StoredRun, role: str, store: Store) -> None:
     """A run of the basket and what one does with it."""
     with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown(f"**{as_text(title)}**" + (" (baseline)" if first else ""), width="content")
+        st.markdown(f"**{as_text(title)}**" + (f" ({role})" if role else ""), width="content")
         buttons = st.container(width="content", horizontal=True)
     with buttons:
-        if not first:
+        if role != BASELINE:
             st.button("Make baseline", key=f"pin-{name}", on_click=session.pin, args=(name,))
         if RUN_ID.fullmatch(name) and st.button("Open in Serving", key=f"open-{name}"):
             base = run.scenario.name if run.scenario.name in SHIPPED else SHIPPED[1]

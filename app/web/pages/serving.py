@@ -48,10 +48,7 @@ def _draft(store: Store) -> Draft:
     if draft is None:
         draft = st.session_state[DRAFT] = Draft.open(parameters, store)
     elif session.came_from() != "serving":
-        draft.begin(draft.current)  # what widgets held was forgotten when the page was left
-        draft.url = {}
-        if parameters:
-            draft.turn_to(parameters, store)
+        draft.come_back(parameters, store)
     return draft
 
 
@@ -98,10 +95,17 @@ def _baseline(run_id: str, store: Store) -> StoredRun | None:
     if pinned is None or pinned == run_id:
         return None
     try:
-        return store.run(pinned)
+        baseline, shown = store.run(pinned), store.run(run_id)
     except FleetcastError as mistake:
         st.caption(as_text(str(mistake)))
         return None
+    if (baseline.scenario.model.config, baseline.scenario.workload) != (
+        shown.scenario.model.config, shown.scenario.workload
+    ):  # fmt: skip
+        name = as_text(baseline.scenario.name)
+        st.caption(f"The baseline, {name}, has another model or workload, so that no change against it is shown.")
+        return None
+    return baseline
 
 
 def _actions(draft: Draft, store: Store, run_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.web import job_watch, resources
+from app.web import job_watch, resources, session
 from app.web.components import as_text, download, error
 from app.web.draft import Draft
 from app.web.examples import example_names
@@ -33,7 +33,8 @@ from sim.scenario_file import tables_toml, toml_tables
 TITLE = "Sweep"
 ICON = ":material/grid_on:"
 PARAMETER = "sweep"
-DRAFT, GENERATION, MISTAKE = "sweep.draft", "sweep.generation", "sweep.mistake"
+DRAFT, SAID, GENERATION, MISTAKE = "sweep.draft", "sweep.said", "sweep.generation", "sweep.mistake"
+SHOWN, BARE = "sweep.shown", "sweep.bare"  # the sweep shown last, and what the page without a parameter shows
 SERVING_DRAFT = "serving.draft"
 
 
@@ -45,20 +46,15 @@ def render() -> None:
     shown = _shown(store)
     if mistake := st.session_state.pop(MISTAKE, ""):
         error(mistake)
-    if shown is None:
-        st.info("No sweep yet: say what to vary at the side, then press *Start*.")
-        return
-    st.query_params[PARAMETER] = shown.sweep_id
+    st.session_state[SHOWN] = shown.sweep_id
     _one(shown)
 
 
 def _definition(store: Store) -> None:
     """The form, its start button and its file."""
-    if DRAFT not in st.session_state:
-        st.session_state[DRAFT] = example_sweep(store)
-    draft: SweepDraft = st.session_state[DRAFT]
-    generation = st.session_state.setdefault(GENERATION, 0)
-    said = sweep_form(draft, f"sweep:{generation}:", _bases(draft, store))
+    draft = _draft(store)
+    said = sweep_form(draft, f"sweep:{st.session_state[GENERATION]}:", _bases(draft, store))
+    st.session_state[SAID] = said
     said_tables: dict[str, Any] = {}
     points, mistake = 0, ""
     try:
@@ -75,6 +71,22 @@ def _definition(store: Store) -> None:
     _file_box(said_tables, store)
 
 
+def _draft(store: Store) -> SweepDraft:
+    """What the form begins with: where another page was shown meanwhile, what its widgets, now forgotten, last said."""
+    if DRAFT not in st.session_state:
+        _begin(example_sweep(store))
+    elif session.came_from() != "sweep" and SAID in st.session_state:
+        _begin(st.session_state[SAID])
+    draft: SweepDraft = st.session_state[DRAFT]
+    return draft
+
+
+def _begin(draft: SweepDraft) -> None:
+    """Draw the form anew."""
+    st.session_state[DRAFT] = st.session_state[SAID] = draft
+    st.session_state[GENERATION] = st.session_state.get(GENERATION, -1) + 1
+
+
 def _bases(draft: SweepDraft, store: Store) -> dict[str, dict[str, Any]]:
     """Scenarios to vary: the draft's own, what the Serving page shows, the shipped ones."""
     found = {f"{draft.base.get('name', 'scenario')} (of this sweep)": draft.base}
@@ -86,29 +98,36 @@ def _bases(draft: SweepDraft, store: Store) -> dict[str, dict[str, Any]]:
 
 def _start(tables: dict[str, Any], store: Store) -> None:
     try:
-        sweep, _ = check(tables, store, resources.settings())
+        st.query_params[PARAMETER] = _started(tables, store).sweep_id
     except FleetcastError as problem:
         st.session_state[MISTAKE] = str(problem)
-        return
-    found = keep(sweep, store)
+
+
+def _started(tables: dict[str, Any], store: Store) -> KeptSweep:
+    """Keep a sweep and run it, where it does not run yet; raises FleetcastError."""
+    found = keep(check(tables, store, resources.settings())[0], store)
     if not found.state.running:
         job_watch.start(command(found), found.job_folder)
-    st.query_params[PARAMETER] = found.sweep_id
+    return found
 
 
-def _shown(store: Store) -> KeptSweep | None:
-    """The one of the URL, else the newest, else the shipped example, which then runs."""
+def _shown(store: Store) -> KeptSweep:
+    """The one of the URL, else the one that this session was shown, the newest, or the shipped example, then started.
+
+    A bare URL stays bare: a parameter would be one more step for the browser's back button.
+    """
     wanted = st.query_params.get(PARAMETER)
     if wanted is not None:
         try:
             return kept(store, wanted)
         except FleetcastError as mistake:
             error(str(mistake))
-    sweeps = all_kept(store)
-    if not sweeps:
-        _start(example_sweep(store).tables(), store)
-        sweeps = all_kept(store)
-    return sweeps[0] if sweeps else None
+    elif session.came_from() != "sweep":
+        st.session_state[BARE] = st.session_state.get(SHOWN)
+    sweeps = all_kept(store) or [_started(example_sweep(store).tables(), store)]
+    found = next((one for one in sweeps if one.sweep_id == st.session_state.get(BARE)), sweeps[0])
+    st.session_state[BARE] = found.sweep_id
+    return found
 
 
 def _one(shown: KeptSweep) -> None:
@@ -183,5 +202,4 @@ def _take_over(content: bytes, origin: str, store: Store, limit_bytes: int) -> N
         raise FleetcastError(f"{origin}: has {len(content):,} bytes; a sweep here has at most {limit_bytes:,}")
     tables = toml_tables(content, origin)
     check(tables, store, resources.settings())
-    st.session_state[DRAFT] = SweepDraft.of_tables(tables, tables["scenario"])
-    st.session_state[GENERATION] += 1
+    _begin(SweepDraft.of_tables(tables, tables["scenario"]))

@@ -45,6 +45,7 @@ def card_changes(page: Any, label: str, before: str) -> str:
             && card.querySelector('.fc-value').innerText !== before)""",
         arg=[label, before],
     )
+    settle(page)  # meanwhile the old cards may stand beside the new ones
     return card(page, label)
 
 
@@ -173,3 +174,27 @@ def test_files_of_a_run_come_down(server: Any, page: Any) -> None:
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Scenario (TOML)").click()
     assert 'config = "llama-3.1-70b"' in Path(waiting.value.path()).read_text()
+
+
+def test_the_back_button_leaves_no_change_behind(server: Any, page: Any) -> None:
+    open_serving(page, f"{server.url}/?workload.duration_s=20")
+    before = card(page, "TTFT p99")
+    set_number(page, "max_num_seqs", 2)
+    changed = card_changes(page, "TTFT p99", before)
+    page.get_by_role("link", name="Sweep").first.click()
+    page.wait_for_selector('[data-testid="stMainBlockContainer"] h2')
+    settle(page)
+    page.get_by_role("link", name="Serving").first.click()
+    page.wait_for_url(re.compile(r"serving\.max_num_seqs=2"))
+    settle(page)
+    page.go_back()  # to what the link opened, which means the same
+    page.wait_for_url(re.compile(r"serving\.max_num_seqs=2"))
+    settle(page)
+    assert card(page, "TTFT p99") == changed
+    page.go_back()
+    page.wait_for_url(re.compile(r"/sweep$"))
+    settle(page)
+    page.go_back()
+    page.wait_for_url(re.compile(r"serving\.max_num_seqs=2"))
+    settle(page)
+    assert card(page, "TTFT p99") == changed

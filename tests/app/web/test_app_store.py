@@ -1,9 +1,11 @@
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from app.web import store as module
+from app.web.jobs import Job, JobState, write_json
 from app.web.store import Store, check_upload_name
 from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.run import run
@@ -97,3 +99,56 @@ def test_what_was_looked_at_longest_ago_goes_first(tmp_path: Path, monkeypatch: 
         os.utime(folder, (1000 - age, 1000 - age))
     store.prune()
     assert [store.has(name * 16) for name in ("a", "b", "c")] == [True, True, False]
+
+
+def job(store: Store, name: str, age: float, size: int = 100, ended: bool = True) -> Path:
+    """The folder of a job begun so long ago, of a process that is not there any more unless it is this one's."""
+    folder = store.jobs / name
+    folder.mkdir(parents=True)
+    write_json(folder / "job.json", {"arguments": [], "pid": os.getpid(), "started_unix_s": 0.0, "time_limit_s": 1.0})
+    if ended:
+        write_json(folder / "done.json", {"state": "finished", "exit_code": 0, "elapsed_s": 1.0})
+    (folder / "stdout").write_bytes(b"x" * size)
+    os.utime(folder, (time.time() - age, time.time() - age))
+    return folder
+
+
+def test_the_oldest_ended_jobs_go_with_their_sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "JOBS_LIMIT_BYTES", 2500)
+    monkeypatch.setattr(Job, "poll", lambda self: JobState("running" if self.folder.name == "old" else "finished"))
+    store = Store(tmp_path)
+    store.prune_jobs()
+    for age, name in enumerate(("new", "sweep-b", "sweep-a", "old")):
+        job(store, name, 1000.0 * (age + 1))
+    for name in ("a", "b", "without-job"):
+        (store.sweeps / name / "parts").mkdir(parents=True)
+        (store.sweeps / name / "parts" / "0-0.parquet").write_bytes(b"x" * 1000)
+        os.utime(store.sweeps / name, (1000, 1000))
+    store.prune_jobs()
+    assert sorted(path.name for path in store.jobs.iterdir()) == ["new", "old", "sweep-b"]
+    assert [path.name for path in store.sweeps.iterdir()] == ["b"]
+
+
+def test_jobs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "JOBS_LIMIT", 2)
+    store = Store(tmp_path)
+    for age, name in enumerate(("a", "b", "c", "d")):
+        job(store, name, 1000.0 * (age + 1))
+    store.prune_jobs()
+    assert sorted(path.name for path in store.jobs.iterdir()) == ["a", "b"]
+
+
+def test_what_killed_processes_were_building_goes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place in (store.results, store.sweeps, store.hardware):
+        for name, age in ((".left-0123", 2 * module.STALE_S), (".building", 0.0), ("kept", 2 * module.STALE_S)):
+            (place / name).mkdir(parents=True)
+            (place / name / "file").write_text("x")
+            os.utime(place / name, (time.time() - age, time.time() - age))
+    store.uploads.mkdir()
+    (store.uploads / ".half.csv").write_text("x")
+    os.utime(store.uploads / ".half.csv", (1000, 1000))
+    store.prune()
+    for place in (store.results, store.sweeps, store.hardware):
+        assert sorted(path.name for path in place.iterdir()) == [".building", "kept"]
+    assert list(store.uploads.iterdir()) == []

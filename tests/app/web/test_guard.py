@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.web.guard import bare_tables, safe_scenario
 from app.web.store import Store
-from hardware_models.errors import FleetcastError
+from hardware_models.errors import FleetcastError, UnknownNameError
 
 
 def tables(section: str = "", key: str = "", value: Any = None) -> dict[str, Any]:
@@ -102,3 +102,21 @@ def test_tables_without_end_are_refused(tmp_path: Path) -> None:
         deep = {"x": deep}
     with pytest.raises(FleetcastError, match="deep in each other"):
         safe_scenario(tables("workload", "generator", deep), "t", Store(tmp_path))
+
+
+@pytest.mark.parametrize(("section", "key"), PLACES)
+@pytest.mark.parametrize("name", ["private.csv.gz", "private", "LICENSE", "private.tar", "private.csv.zst"])
+def test_a_file_where_the_app_was_started_is_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, name: str
+) -> None:
+    (tmp_path / name).write_text("secret,figures\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match=rf"t: {section}\.{key}: unknown name '{name}'"):
+        safe_scenario(tables(section, key, name), "t", Store(tmp_path / "runs"))
+
+
+def test_a_misspelt_upload_is_helped_to_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.keep_upload("mine-of-may.csv", b"x", 1000)
+    with pytest.raises(UnknownNameError, match=r"did you mean 'mine-of-may\.csv'"):
+        safe_scenario(tables("workload", "trace", "mine-of-mai"), "t", store)

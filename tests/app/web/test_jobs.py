@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -84,3 +85,67 @@ def test_a_commands_memory_is_limited() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "within\n"
     assert "MemoryError" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no such limit")
+def test_what_a_command_prints_is_limited(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "from app.web.supervisor import limit_files\n"
+        "limit_files(1000)\n"
+        "with open('out', 'wb') as out:\n"
+        "    subprocess.run([sys.executable, '-c', 'print(5000 * \"x\")'], stdout=out, stderr=subprocess.DEVNULL)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parent.parent)}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env=environment)
+    assert (tmp_path / "out").stat().st_size == 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no such signal")
+def test_a_job_ends_with_the_app_that_started_it_however_that_ends(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from app.web.jobs import Job\n"
+        "Job.start(sys.argv[2:], Path(sys.argv[1]))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a"), *LONG], check=False)
+    assert done.returncode == -signal.SIGKILL
+    job = Job.read(tmp_path / "a")
+    assert job is not None
+    assert ended(job, 20).name == "stopped"
+
+
+def at_once(count: int, start: "object") -> list[str]:
+    """What so many threads met that started at the same moment; empty where nothing."""
+    assert callable(start)
+    met: list[str] = []
+    gate = threading.Barrier(count)
+
+    def one(number: int) -> None:
+        gate.wait()
+        try:
+            start(number)
+        except FleetcastError as mistake:
+            met.append(str(mistake))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return met
+
+
+def test_sessions_that_start_the_same_job_at_once_start_one(tmp_path: Path) -> None:
+    met = at_once(6, lambda _: Job.start(LONG, tmp_path / "a"))
+    assert len(met) == 5
+    assert all("is running already" in mistake for mistake in met)
+    stop_all(tmp_path)
+
+
+def test_sessions_that_start_jobs_at_once_start_no_more_than_may_run(tmp_path: Path) -> None:
+    met = at_once(6, lambda number: Job.start(LONG, tmp_path / str(number), at_once=2))
+    assert met == ["2 commands are running already; wait for one, or stop it"] * 4
+    stop_all(tmp_path)

@@ -1,4 +1,7 @@
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +36,20 @@ def test_settings_travel_through_the_environment(tmp_path: Path, monkeypatch: py
     for name, value in told.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings.of_environment() == told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no such signal")
+@pytest.mark.parametrize(("ignored", "said"), [(False, "ended\n"), (True, "")])
+def test_a_closed_terminal_ends_the_app_unless_it_is_to_outlive_it(ignored: bool, said: str) -> None:
+    program = (
+        "import signal\n"
+        "from app.web.launch import end_on_hangup\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('ended'))\n"
+        "end_on_hangup()\n"
+        "signal.raise_signal(signal.SIGHUP)"
+    )
+    as_nohup = (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, preexec_fn=as_nohup
+    )
+    assert done.stdout == said

@@ -1,16 +1,17 @@
 """Copies of servers in the app's folder: kept by bare names, read from nowhere else."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from app.web.own_hardware import MOST, changes_of, copy_names, node_reference, own_specs, remove_copy, save_copy, tried
 from app.web.store import Store
-from hardware_models import catalog
+from hardware_models import catalog, variation_file
 from hardware_models.errors import FleetcastError
 from hardware_models.variation import parse_change, vary_node
 
-CHANGES = [parse_change("gpu.memory_bandwidth_bytes_per_s=2x"), parse_change("scale_up.latency_s=1e-6")]
+CHANGES = [parse_change("gpu.memory_bandwidth_bytes_per_s=2x"), parse_change("scale_up.bandwidth_bytes_per_s=0.5x")]
 
 
 @pytest.fixture
@@ -89,3 +90,24 @@ def test_a_copy_can_be_replaced_by_a_copy_of_itself(store: Store) -> None:
     save_copy("mine.toml", "mine", [parse_change("gpu.memory_bytes=2x")], store)
     gpu = catalog.gpu(catalog.node(node_reference("mine.toml", store)).gpu)
     assert (gpu.memory_bandwidth_bytes_per_s, gpu.memory_bytes) == (6.7e12, 2 * 85_520_809_984)
+
+
+def test_a_copy_that_cannot_be_written_leaves_the_earlier_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_copy("dgx-h100", "mine", CHANGES, store)
+    kept = {path: path.read_bytes() for path in store.hardware.rglob("*.toml")}
+
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(variation_file, "spec_toml", full)
+    with pytest.raises(FleetcastError, match="cannot be written"):
+        save_copy("dgx-a100-80gb", "mine", [parse_change("gpu.memory_bytes=2x")], store)
+    assert {path: path.read_bytes() for path in store.hardware.rglob("*.toml")} == kept
+
+
+def test_an_earlier_copys_parts_go_with_it(store: Store) -> None:
+    save_copy("dgx-h100", "mine", CHANGES, store)
+    save_copy("dgx-h100", "mine", [parse_change("gpu.memory_bytes=2x")], store)
+    assert sorted(path.relative_to(store.hardware).as_posix() for path in store.hardware.rglob("*")) == [
+        "mine", "mine.toml", "mine/gpu.toml",
+    ]  # fmt: skip

@@ -78,6 +78,21 @@ def test_a_range_of_words_is_refused():
         axis_value("model.weight_dtype", "bf16 to fp8")
 
 
+@pytest.mark.parametrize("end", ["1" + "0" * 400, "-1" + "0" * 400, "0x" + "f" * 1500])
+def test_a_range_to_a_number_beyond_all_is_refused(end):
+    with pytest.raises(FleetcastError, match="too many digits"):
+        axis_value("serving.max_num_seqs", f"1 to {end}")
+
+
+@pytest.mark.parametrize("place", ["axes", "scenario", "goal"])
+def test_tables_that_lie_too_deep_in_each_other_are_refused(store, place):
+    deep: list = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(FleetcastError, match="deep in each other"):
+        check(example_sweep(store).tables() | {place: {"a": deep}}, store, Settings())
+
+
 def test_every_key_of_a_scenario_is_offered(store):
     keys = axis_keys()
     assert {"serving.max_num_seqs", "model.config", "serving.scheduler.name", "slo.ttft_s"} <= set(keys)
@@ -179,3 +194,21 @@ def test_a_sweep_of_another_simulator_says_so(store, monkeypatch):
     kept_one = keep(check(example_sweep(store).tables(), store, Settings())[0], store)
     monkeypatch.setattr("app.web.sweeps.simulator_fingerprint", lambda: "another")
     assert not kept_one.current
+
+
+@pytest.mark.parametrize("file", ["job.json", "done.json", "sweep.toml", "simulator.json"])
+@pytest.mark.parametrize("content", ["junk{", "[]", "{}"])
+def test_a_damaged_sweep_is_left_out_and_said_when_asked_for(store, file, content):
+    draft = example_sweep(store)
+    good = keep(check(axes_of(draft, ("serving.max_num_seqs", "8")), store, Settings())[0], store)
+    bad = keep(check(draft.tables(), store, Settings())[0], store)
+    if file == "done.json":
+        (bad.job_folder / "job.json").write_text(
+            '{"arguments": [], "pid": 1, "started_unix_s": 0.0, "time_limit_s": 1.0}'
+        )
+    (bad.job_folder / file).write_text(content)
+    assert good in all_kept(store)
+    if (file, content) != ("simulator.json", "{}"):
+        assert (bad in all_kept(store)) == (file == "simulator.json")
+        with pytest.raises(FleetcastError):
+            _ = bad.definition(), bad.state, bad.current

@@ -8,7 +8,9 @@ from streamlit.testing.v1 import AppTest
 
 from app.web import resources
 from app.web.pages import PAGES
+from app.web.settings import Settings
 from app.web.store import Store
+from app.web.sweeps import MOST_POINTS, check, example_sweep, keep
 from sim.run import run
 from sim.scenario_file import load_scenario
 
@@ -30,6 +32,22 @@ def show_compare() -> None:
 
     session.enter("compare")
     compare.render()
+
+
+def show_sweep() -> None:
+    from app.web import session
+    from app.web.pages import sweep
+
+    session.enter("sweep")
+    sweep.render()
+
+
+def leave_and_return(test: AppTest) -> None:
+    """Another page was shown meanwhile, and Streamlit has forgotten what widgets held; its links have no parameters."""
+    test.session_state["fleetcast.page"] = "gallery"
+    test.query_params.clear()
+    test.run()
+    assert not test.exception
 
 
 def look(script: Callable[[], None], **parameters: str | list[str]) -> AppTest:
@@ -143,3 +161,112 @@ def test_a_run_that_is_gone_can_be_taken_out(app_runs: Path) -> None:
     next(button for button in test.button if button.label == "Remove it").click().run()
     assert not test.error
     assert "run" not in test.query_params
+
+
+def test_going_back_to_the_bare_page_keeps_what_was_changed_before(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    number(test, "max_num_seqs").set_value(16).run()
+    leave_and_return(test)
+    url = dict(test.query_params)
+    assert url["serving.max_num_seqs"] == "16"
+    test.query_params.clear()  # the back button, to the URL that the page's link had
+    test.run()
+    assert not test.exception
+    assert number(test, "max_num_seqs").value == 16
+    assert number(test, "duration, s").value == 20.0
+    assert test.query_params == url
+
+
+def test_going_back_to_the_url_that_was_opened_undoes_a_change(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    opened = dict(test.query_params)
+    number(test, "max_num_seqs").set_value(16).run()
+    test.query_params.clear()
+    test.query_params.update(opened)
+    test.run()
+    assert number(test, "max_num_seqs").value == 256
+
+
+def test_a_mistake_in_a_link_to_the_page_keeps_what_was_changed_before(app_runs: Path) -> None:
+    test = look(show_serving, **QUICK)
+    number(test, "max_num_seqs").set_value(16).run()
+    test.session_state["fleetcast.page"] = "gallery"
+    test.query_params.clear()
+    test.query_params["serving.max_num_seq"] = "3"
+    test.run()
+    assert "did you mean" in errors(test)
+    assert number(test, "max_num_seqs").value == 16
+
+
+def kept_runs(app_runs: Path) -> tuple[str, str, str]:
+    resources.runner()
+    names = ("one", "two", "three")
+    for seed, name in enumerate(names):
+        run(load_scenario(EXAMPLE, ("workload.duration_s=5", f"seed={seed}", f"name={name}"))).write(app_runs / name)
+    return names
+
+
+def roles(test: AppTest) -> list[str]:
+    return [one.value.replace("\\", "") for one in test.markdown if one.value.startswith(("**A", "**B"))][:2]
+
+
+def test_only_the_pinned_run_is_called_the_baseline(app_runs: Path) -> None:
+    one, two, three = kept_runs(app_runs)
+    test = look(show_compare, run=[one, two], baseline=three)
+    assert roles(test) == ["**A: one** (the others are set against it)", "**B: two**"]
+    assert len([button for button in test.button if button.label == "Make baseline"]) == 2
+    next(button for button in test.button if button.key == f"pin-{one}").click().run()
+    assert roles(test) == ["**A: one** (baseline)", "**B: two**"]
+    assert [button.key for button in test.button if button.label == "Make baseline"] == [f"pin-{two}"]
+
+
+def test_what_a_sweep_s_form_says_survives_another_page(app_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.web.job_watch.start", lambda *_: None)
+    test = look(show_sweep)
+    shown = test.header[0].value
+    assert not test.query_params
+    fields = {field.label: field for field in test.text_input}
+    fields["name"].set_value("mine").run()
+    next(field for field in test.text_input if field.label == "values of axis 1").set_value("512, 1024").run()
+    next(box for box in test.selectbox if box.label == "method").select("list").run()
+    leave_and_return(test)
+    assert {field.label: field.value for field in test.text_input}["name"] == "mine"
+    assert {field.label: field.value for field in test.text_input}["values of axis 1"] == "512, 1024"
+    assert next(box for box in test.selectbox if box.label == "method").value == "list"
+    next(field for field in test.text_input if field.label == "name").set_value("again").run()
+    leave_and_return(test)
+    assert {field.label: field.value for field in test.text_input}["name"] == "again"
+    assert test.header[0].value == shown
+    assert not test.query_params
+
+
+def test_a_sweep_of_many_samples_that_constraints_thin_out_can_be_shown(
+    app_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.job_watch.start", lambda *_: None)
+    test = look(show_sweep)
+    test.session_state["sweep.draft"].method = "lhs"
+    test.session_state["sweep.draft"].samples = MOST_POINTS + 1000
+    test.session_state["sweep.generation"] += 1
+    test.run()
+    assert not test.exception
+    assert number(test, "samples").value == MOST_POINTS + 1000
+
+
+def test_the_page_without_a_parameter_keeps_to_the_sweep_it_has_shown(
+    app_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.job_watch.start", lambda *_: None)
+    test = look(show_sweep)
+    first = test.header[0].value
+    draft = example_sweep(Store(app_runs))
+    draft.name = "of another session"
+    newer = keep(check(draft.tables(), Store(app_runs), Settings())[0], Store(app_runs))
+    test.run()
+    assert test.header[0].value == first
+    test.query_params["sweep"] = newer.sweep_id
+    test.run()
+    assert test.header[0].value == "of another session"
+    test.query_params.clear()  # the back button
+    test.run()
+    assert test.header[0].value == first

@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import time
@@ -6,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app.web import worker
 from app.web.runner import Run, Runner
 from app.web.settings import GIB, Settings
 from app.web.store import Store
+from app.web.worker_process import Worker
+from sim.identity import scenario_id
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario
 
@@ -65,9 +69,9 @@ def test_a_run_is_written_where_its_identity_says_and_then_kept(make: Callable[.
 def test_the_workers_answer_is_the_command_lines(make: Callable[..., Runner], tmp_path: Path) -> None:
     from sim.run import run
 
-    folder = Store(tmp_path).result_folder(make().submit(SMALL, "me").run_id)
-    while not (folder / "summary.json").exists():
-        time.sleep(0.02)
+    asked = make().submit(SMALL, "me")
+    assert ended(asked) == "finished", asked.message
+    folder = Store(tmp_path).result_folder(asked.run_id)
     run(SMALL).write(tmp_path / "by-hand")
     for name in ("summary.json", "scenario.toml", "requests.parquet", "steps.parquet"):
         assert (folder / name).read_bytes() == (tmp_path / "by-hand" / name).read_bytes()
@@ -173,3 +177,74 @@ def test_closing_leaves_no_process(make: Callable[..., Runner]) -> None:
     runner.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+HEADER = "arrival_s,prompt_tokens,output_tokens\n"
+
+
+def own_trace(tmp_path: Path, requests: int) -> Scenario:
+    """A scenario of a user's own trace, and the trace with so many requests."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text(HEADER + "".join(f"{number},100,10\n" for number in range(requests)))
+    return scenario(f"workload.trace={trace}", "workload.duration_s=1000")
+
+
+def test_a_file_that_changes_before_its_run_begins_is_not_taken_for_what_it_was(
+    make: Callable[..., Runner], tmp_path: Path
+) -> None:
+    runner, busy_by = make(), "other"
+    busy = runner.submit(scenario(*LONG), busy_by)
+    asked = own_trace(tmp_path, 3)
+    run = runner.submit(asked, "me")
+    own_trace(tmp_path, 5)
+    busy.leave(busy_by)
+    assert ended(run) == "failed"
+    assert run.message.startswith("the scenario: a file that it names changed meanwhile; ask again")
+    assert list((tmp_path / "results").glob("*")) == []
+    again = runner.submit(asked, "me")
+    assert ended(again) == "finished"
+    assert Store(tmp_path).run(again.run_id).summary["requests"] == 5
+    own_trace(tmp_path, 3)
+    as_it_was = runner.submit(asked, "me")  # the failure is not kept
+    assert as_it_was.run_id == run.run_id
+    assert ended(as_it_was) == "finished"
+    assert Store(tmp_path).run(run.run_id).summary["requests"] == 3
+
+
+@pytest.mark.parametrize(
+    "change", [lambda folder: own_trace(folder, 5), lambda folder: (folder / "trace.csv").unlink()]
+)
+def test_a_file_that_changes_during_its_run_leaves_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    module, asked = importlib.import_module("sim.run"), own_trace(tmp_path, 3)
+    simulate = module.run
+
+    def slow(*given: object, **named: object) -> object:
+        result = simulate(*given, **named)
+        change(tmp_path)
+        return result
+
+    monkeypatch.setattr(module, "run", slow)
+    order = {"scenario": asked.model_dump(), "run_id": scenario_id(asked), "folder": str(tmp_path / "out")}
+    with (tmp_path / "messages").open("w") as out:
+        outcome = worker._outcome(order, worker.Messages(out), GIB)
+    assert outcome["changed"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_of_the_app_ends_the_run_and_frees_its_worker(
+    make: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "order", lambda *_: 1 / 0)
+        run = runner.submit(SMALL, "me")
+        assert ended(run) == "failed"
+        assert "its log has more" in run.message
+    assert ended(runner.submit(SMALL, "me", again=True)) == "finished"
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "prune", lambda _: 1 / 0)
+        assert ended(runner.submit(scenario("workload.duration_s=22"), "me")) == "finished"
+    assert ended(runner.submit(scenario("workload.duration_s=23"), "me")) == "finished"

@@ -1,6 +1,7 @@
 """A day's fleet: demand by the hour, types rated by simulation, hours verified, types rated down where they miss."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sim.plan.day import DayOptions, plan_day
 from sim.plan.day_demand import DayDemand, day_demand, read_demand
 from sim.plan.day_table import day_json
 from sim.plan.judge import TO_THE_END, judge
-from sim.plan.pools import split
+from sim.plan.pools import Verifier, hour_requests, split
 from sim.plan.rating import Rated, Rater
 from sim.scenario import Scenario
 
@@ -41,10 +42,12 @@ def scenario(**workload) -> Scenario:
 DEMAND = DayDemand((10.0, 10.0, 40.0, 75.0, 40.0, 10.0), "test")
 SPACE = Space(nodes=("l40s-1x", "h100-nvl-2x", "t4-1x"), tensor_parallel_sizes=(1,), pipeline_parallel_sizes=(1,))
 
+SHORT = DayOptions(sample_s=20.0)
+
 
 @pytest.fixture(scope="module")
 def planned():
-    return plan_day(scenario(), DEMAND, SPACE)
+    return plan_day(scenario(), DEMAND, SPACE, options=SHORT)
 
 
 def test_every_hour_has_enough_capacity_and_keeps_the_slo(planned):
@@ -57,15 +60,58 @@ def test_every_hour_has_enough_capacity_and_keeps_the_slo(planned):
 
 
 def test_equal_hours_with_equal_fleets_are_simulated_once(planned):
-    assert all(len(one.hours) >= 1 for one in planned.hours)
-    rates = {round(one.rate_per_s, 6) for one in planned.hours}
-    assert len(rates) < 6
+    layouts = {one.layout.name: one.layout for one in planned.rated}
+    verifier = Verifier(scenario(), DEMAND, layouts, lambda _line: None, 20.0)
+    pools = verifier.verify(planned.fleet)
+    assert verifier.simulations == len(pools) < sum(len(pool.hours) for pool in pools)
+    assert verifier.verify(planned.fleet) == pools
+    assert verifier.simulations == len(pools)
+
+
+def test_gpus_at_once_are_limited():
+    space = Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,), pipeline_parallel_sizes=(1,))
+    demand = DayDemand((5.0, 30.0), "test")
+    free = plan_day(scenario(), demand, space, options=SHORT)
+    most = max(free.fleet.running[0])
+    assert most > 1
+    held = plan_day(scenario(), demand, space, options=DayOptions(sample_s=20.0, max_gpus=most - 1))
+    assert not held.found
+    assert "or on GPUs" in held.notes[0]
+    assert plan_day(scenario(), demand, space, options=DayOptions(sample_s=20.0, max_gpus=most)).found
+
+
+def test_every_hour_is_sampled_for_as_long_as_is_said_whatever_the_workload_s_number_of_requests():
+    few = scenario()
+    few = few.model_copy(update={"workload": few.workload.model_copy(update={"duration_s": None, "num_requests": 60})})
+    space = Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,), pipeline_parallel_sizes=(1,))
+    found = plan_day(few, DayDemand((5.0, 30.0), "test"), space, options=DayOptions(sample_s=40.0))
+    assert found.simulated_s == (pytest.approx(40.0, rel=0.1), pytest.approx(40.0, rel=0.1))
+    assert all(hour["simulated"] for hour in day_json(found)["hours"])
+
+
+def test_a_quiet_hour_gets_a_longer_sample():
+    quiet = scenario(trace="azure-code-2023", duration_s=60.0)
+    assert len(hour_requests(quiet, 0.002, 600.0)) >= 2
+    assert hour_requests(quiet, 0.002, 600.0).mean_rate_per_s == pytest.approx(0.002)
+
+
+def test_a_trace_file_s_sample_is_squeezed_to_the_seconds_asked_for(tmp_path):
+    rows = "\n".join(f"{t},100,5" for t in range(0, 90_000, 10))
+    (tmp_path / "slow.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}\n")
+    table = hour_requests(scenario(trace=str(tmp_path / "slow.csv")), 50.0, 100.0)
+    assert table.duration_s == pytest.approx(100.0, rel=0.01)
+    assert table.mean_rate_per_s == pytest.approx(50.0)
+
+
+def test_a_pool_without_requests_gets_no_scenario(planned):
+    idle = replace(planned.hours[0], rate_per_s=0.0, verdict=None)
+    assert replace(planned, hours=(idle,)).ready() == {}
 
 
 def test_scaling_and_mixing_are_never_dearer_than_not(planned):
-    assert planned.fleet.usd_per_day <= planned.single.usd_per_day + 1e-6
-    assert planned.fleet.usd_per_day <= planned.static.usd_per_day + 1e-6
-    assert planned.fleet.relaxed_usd_per_day <= planned.fleet.usd_per_day
+    assert planned.fleet.usd <= planned.single.usd + 1e-6
+    assert planned.fleet.usd <= planned.static.usd + 1e-6
+    assert planned.fleet.relaxed_usd <= planned.fleet.usd
 
 
 def test_types_that_cannot_serve_are_left_out_with_a_reason(planned):
@@ -73,12 +119,33 @@ def test_types_that_cannot_serve_are_left_out_with_a_reason(planned):
     assert planned.left_out["t4-1x"]
 
 
-def test_a_type_is_rated_at_what_a_node_sustains(planned):
+def test_a_type_is_rated_as_one_of_the_smallest_pool_that_serves_the_peak(planned):
     rated = next(one for one in planned.rated if one.layout.node.name == "l40s-1x")
-    one = rated.layout.scenario(scenario(), 1)
-    assert judge(one, requests_at(one.workload, one.seed, rated.capacity_per_s), stop_at=TO_THE_END).met
-    beyond = requests_at(one.workload, one.seed, rated.capacity_per_s * 1.2)
-    assert not judge(one, beyond, stop_at=TO_THE_END).met
+    assert rated.rungs > 1
+    pool = rated.layout.scenario(scenario(), rated.rungs)
+    whole = rated.rungs * rated.capacity_per_s
+    assert whole >= DEMAND.peak_per_s
+    assert judge(pool, requests_at(pool.workload, pool.seed, whole), stop_at=TO_THE_END).met
+    assert not judge(pool, requests_at(pool.workload, pool.seed, whole * 1.2), stop_at=TO_THE_END).met
+    fewer = rated.layout.scenario(scenario(), rated.rungs - 1)
+    assert not judge(fewer, requests_at(pool.workload, pool.seed, DEMAND.peak_per_s), stop_at=TO_THE_END).met
+
+
+@pytest.mark.parametrize("slo", [{"ttft_s": 0.3, "tbt_s": 0.08}, {"ttft_s": 0.2, "tbt_s": 0.15}])
+def test_a_day_of_one_rate_takes_what_a_plan_for_that_rate_takes(slo):
+    """Where a node alone sustains little, and a pool of many much more a node."""
+    asked = scenario()
+    asked = asked.model_copy(update={"slo": asked.slo.model_copy(update=slo)})
+    space = Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,), pipeline_parallel_sizes=(1,))
+    day = plan_day(asked, DayDemand((30.0, 30.0), "test"), space, options=DayOptions(sample_s=60.0))
+    whole = asked.model_copy(update={"workload": asked.workload.model_copy(update={"duration_s": 60.0})})
+    for rung in range(1, 40):
+        if judge(
+            day.rated[0].layout.scenario(whole, rung), requests_at(whole.workload, 3, 30.0), stop_at=TO_THE_END
+        ).met:
+            break
+    assert day.found
+    assert day.fleet.running == ((rung, rung),)
 
 
 def test_the_plan_is_json_and_its_pools_are_scenarios(planned):
@@ -99,33 +166,45 @@ def test_a_type_rated_too_high_is_rated_down_until_its_hours_keep_the_slo(monkey
         return [Rated(one.layout, 1.6 * one.capacity_per_s, one.usd_per_h) for one in rated], why
 
     monkeypatch.setattr(module.Rater, "rate", boastful)
-    found = plan_day(scenario(), DEMAND, Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,)))
+    found = plan_day(scenario(), DEMAND, Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,)), options=SHORT)
     assert found.found
     assert found.derated
     first = found.derated[0]
     assert first.after_per_s < first.before_per_s
     assert "misses p99" in first.why
-    assert found.fleet.types[0].capacity_per_s == found.derated[-1].after_per_s
+    assert min(found.fleet.types[0].by_hour) == found.derated[-1].after_per_s
+    assert {one.hours for one in found.derated} <= set(range(1, 7))
 
 
 def test_limits_on_types_hold_or_leave_no_answer():
-    enough = plan_day(scenario(), DEMAND, SPACE, options=DayOptions(limits={"l40s-1x": 1}))
+    enough = plan_day(scenario(), DEMAND, SPACE, options=DayOptions(sample_s=20.0, limits={"l40s-1x": 1}))
     row = next(r for one, r in zip(enough.fleet.types, enough.fleet.running, strict=True) if "l40s" in one.name)
     assert max(row) <= 1
-    none = plan_day(scenario(), DEMAND, SPACE, options=DayOptions(limits={"l40s-1x": 1, "h100-nvl-2x": 0}))
+    none = DayOptions(sample_s=20.0, limits={"l40s-1x": 1, "h100-nvl-2x": 0})
+    none = plan_day(scenario(), DEMAND, SPACE, options=none)
     assert not none.found
     assert "too little capacity" in none.notes[0]
     with pytest.raises(FleetcastError, match="--limit a10-1x: is none of the node types"):
-        plan_day(scenario(), DEMAND, SPACE, options=DayOptions(limits={"a10-1x": 1}))
+        plan_day(scenario(), DEMAND, SPACE, options=DayOptions(sample_s=20.0, limits={"a10-1x": 1}))
 
 
-def test_a_pool_gets_its_share_of_the_requests_and_every_request_goes_somewhere():
-    requests = requests_at(scenario().workload, 3, 200.0)
+@pytest.mark.parametrize("rate", [3.0, 20.0, 200.0])
+def test_a_pool_gets_its_share_of_the_requests_and_every_request_goes_somewhere(rate):
+    requests = requests_at(scenario().workload, 3, rate)
     parts = split(requests, np.array([3.0, 1.0]), 3)
     assert sum(map(len, parts)) == len(requests)
-    assert len(parts[0]) / len(requests) == pytest.approx(0.75, abs=0.03)
+    spread = (0.75 * 0.25 / len(requests)) ** 0.5
+    assert len(parts[0]) / len(requests) == pytest.approx(0.75, abs=4 * spread)
     assert not set(parts[0].request_id.tolist()) & set(parts[1].request_id.tolist())
     assert split(requests, np.array([2.0]), 3)[0] is requests
+    few = requests.head(3)
+    whole, none = split(few, np.array([1e6, 1.0]), 3)
+    assert len(whole) == 3
+    assert none is None
+    for seed in range(20):
+        pair = split(few, np.array([2.0, 1.0]), seed)
+        assert sum(len(part) for part in pair if part is not None) == 3
+        assert all(part is None or len(part) > 1 for part in pair)
     again = split(requests, np.array([3.0, 1.0]), 3)
     assert np.array_equal(parts[0].request_id, again[0].request_id)
 
@@ -161,6 +240,19 @@ def test_a_trace_file_of_a_day_gives_its_hours(tmp_path):
     (tmp_path / "day.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}\n")
     rates = day_demand(scenario(trace=str(tmp_path / "day.csv"))).rates_per_s
     assert [round(rate * 3600) for rate in rates] == list(range(1, 25))
+
+
+def test_a_trace_of_days_keeps_all_its_whole_hours(tmp_path):
+    times = [hour * 3600.0 + 10.0 * i for hour in range(50) for i in range(1 + hour)]
+    rows = "\n".join(f"{t},100,5" for t in times)
+    (tmp_path / "days.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}\n")
+    demand = day_demand(scenario(trace=str(tmp_path / "days.csv")))
+    assert [round(rate * 3600) for rate in demand.rates_per_s] == list(range(1, 50))
+    assert "the 49 whole hours of" in demand.source
+    weeks = "\n".join(f"{t},100,5" for t in range(0, 200 * 3600, 600))
+    (tmp_path / "weeks.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{weeks}\n")
+    with pytest.raises(FleetcastError, match=r"lasts 200 hours, of which a plan takes 168.*--demand"):
+        day_demand(scenario(trace=str(tmp_path / "weeks.csv")))
 
 
 @pytest.mark.parametrize(

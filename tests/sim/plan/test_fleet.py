@@ -75,9 +75,9 @@ def test_it_is_as_cheap_as_the_best_of_all_fleets(types, demand, terms, static):
         assert math.isinf(best)
         return
     assert found.proved
-    assert found.usd_per_day == pytest.approx(best, abs=1e-6)
-    assert found.relaxed_usd_per_day <= found.usd_per_day + 1e-6
-    assert found.bound_usd_per_day <= found.usd_per_day + 1e-6
+    assert found.usd == pytest.approx(best, abs=1e-6)
+    assert found.relaxed_usd <= found.usd + 1e-6
+    assert found.bound_usd <= found.usd + 1e-6
     check(found, demand)
 
 
@@ -101,12 +101,12 @@ def test_more_types_or_cheaper_ones_never_raise_the_cost(types, another, demand,
     more = cheapest_fleet([*types, another], demand, terms)
     if found is None:
         return
-    assert more.usd_per_day <= found.usd_per_day * (1 + 1e-5) + 1e-6
+    assert more.usd <= found.usd * (1 + 1e-5) + 1e-6
     cheaper = [
         NodeType(name=o.name, capacity_per_s=o.capacity_per_s, usd_per_h=o.usd_per_h * factor, limit=o.limit)
         for o in types
     ]
-    assert cheapest_fleet(cheaper, demand, terms).usd_per_day <= found.usd_per_day * (1 + 1e-5) + 1e-6
+    assert cheapest_fleet(cheaper, demand, terms).usd <= found.usd * (1 + 1e-5) + 1e-6
     check(more, demand)
 
 
@@ -124,7 +124,7 @@ def test_reserving_pays_for_what_always_runs_only():
     types, demand = [NodeType(name="a", capacity_per_s=1.0, usd_per_h=1.0)], [2.0] * 20 + [5.0] * 4
     found = cheapest_fleet(types, demand, Terms(reserved_ratio=0.5))
     assert found.reserved == (2,)
-    assert found.usd_per_day == pytest.approx(2 * 24 * 0.5 + 3 * 4)
+    assert found.usd == pytest.approx(2 * 24 * 0.5 + 3 * 4)
 
 
 def test_a_mixed_fleet_is_cheaper_where_a_small_node_covers_what_is_left():
@@ -134,7 +134,7 @@ def test_a_mixed_fleet_is_cheaper_where_a_small_node_covers_what_is_left():
     ]
     found = cheapest_fleet(types, [11.0, 22.0], Terms())
     assert found.running == ((1, 2), (1, 2))
-    assert found.usd_per_day < min(cheapest_fleet([one], [11.0, 22.0], Terms()).usd_per_day for one in types)
+    assert found.usd < min(cheapest_fleet([one], [11.0, 22.0], Terms()).usd for one in types)
 
 
 def test_no_fleet_within_the_limits_is_none():
@@ -154,5 +154,5 @@ def test_without_the_solver_a_sentence_says_how_to_install_it(monkeypatch):
     import pulp
 
     monkeypatch.setattr(pulp.HiGHS, "available", lambda _self: False)
-    with pytest.raises(FleetcastError, match=r"pip install 'fleetcast\[solver\]'"):
+    with pytest.raises(FleetcastError, match=r"pip install highspy"):
         module.solver()

@@ -6,6 +6,7 @@ import pytest
 
 from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.plan import Prices, Space, plan_serving
+from sim.plan.demand import CLOSE, off_by
 from sim.plan.deployments import DeploymentLadder
 from sim.plan.judge import TO_THE_END, judge
 from sim.plan.serving import ladder
@@ -14,6 +15,7 @@ from sim.run import run
 from sim.scenario import Scenario
 from sim.scenario_file import load_scenario, scenario_toml
 from sim.workload import load_requests
+from workloads.request import RequestTable
 
 
 def scenario(**keys) -> Scenario:
@@ -107,7 +109,24 @@ def test_the_answer_is_a_scenario_that_runs_to_the_same_figures(tmp_path):
     summary = run(loaded).summary
     assert summary["slo"]["met"]
     assert summary["slo"] == plan.trial.evidence.summary["slo"]
-    assert plan.rate_per_s == pytest.approx(20.0, rel=0.2)
+    assert plan.rate_per_s == pytest.approx(20.0, rel=CLOSE)
+
+
+@pytest.mark.parametrize("workload", [{"trace": "azure-code-2023", "duration_s": 120.0}, {"duration_s": 60.0}])
+def test_a_demand_is_planned_for_at_its_rate(workload):
+    asked = scenario()
+    workload = workload if "trace" in workload else asked.workload.model_dump() | workload | {"num_requests": None}
+    asked = scenario(workload=workload)
+    for rate in (7.0, 40.0):
+        plan = plan_serving(asked, Space(nodes=("l40s-1x",), max_gpus=1), rate_per_s=rate, confirm=0)
+        assert plan.rate_per_s == pytest.approx(rate, rel=CLOSE)
+        assert not plan.notes
+
+
+def test_a_rate_that_so_few_requests_cannot_have_is_said():
+    few = RequestTable.build(source="t", arrival_s=[0.0, 1.0], prompt_tokens=[1, 1], output_tokens=[1, 1])
+    assert off_by(1.0, few) == ""
+    assert "asked for 2 requests/s" in off_by(2.0, few)
 
 
 def test_a_higher_demand_never_takes_fewer_gpus():
@@ -140,6 +159,24 @@ def test_no_answer_names_the_nearest_miss():
     assert plan.best is None
     assert plan.nearest.nearest.miss > 1.0
     assert "misses p99 longest TBT" in plan.nearest.lost
+
+
+def test_the_answer_is_simulated_with_other_seeds_where_these_change_anything():
+    space = Space(nodes=("l40s-1x",), tensor_parallel_sizes=(1,), pipeline_parallel_sizes=(1,), max_gpus=4)
+    steady = {"arrivals": {"name": "constant", "request_rate": 12.0}}
+    assert len(plan_serving(scenario(generator=steady), space).confirmations) == 2  # prompts differ
+    same = plan_serving(scenario(generator=steady | {"prompt_tokens": 300}), space)
+    assert same.confirmations == ()
+    assert any("not simulated with other seeds" in note for note in same.notes)
+
+
+def test_a_file_that_cannot_be_read_is_no_impossible_deployment(monkeypatch):
+    def broken(_scenario):
+        raise FleetcastError("gemm.toml: not valid TOML")
+
+    monkeypatch.setattr("sim.plan.request_work.deploy", broken)
+    with pytest.raises(FleetcastError, match="not valid TOML"):
+        plan_serving(scenario(), Space(nodes=("l40s-1x",)), confirm=0)
 
 
 def test_a_gpu_without_a_price_is_named_not_skipped(tmp_path):

@@ -12,6 +12,7 @@ from sim.plan.judge import TO_THE_END, judge
 from sim.plan.request_work import RequestWork
 from sim.plan.step_floor import StageFloor, StepLimits
 from sim.plan.token_prices import token_prices
+from sim.plan.words import verdict_words
 from sim.run import run
 from sim.scenario import Scenario
 from sim.serving.deployment import deploy
@@ -39,9 +40,11 @@ def scenarios(draw):
         "replicas": draw(st.sampled_from([1, 1, 2])) if stages == 1 else 1,
     }
     lengths = st.sampled_from([1, 7, 130, {"name": "lognormal", "p50": 200, "p99": 2500}])
+    uneven = {"name": "profile", "t_s": [0.0, 3.0, 6.0], "request_rate": [90.0, 1.0, 0.5], "period_s": 300.0}
+    rates = [{"name": "poisson", "request_rate": rate} for rate in (0.5, 8.0, 80.0)]
     generator = {
         "name": "synthetic",
-        "arrivals": {"name": "poisson", "request_rate": draw(st.sampled_from([0.5, 8.0, 80.0]))},
+        "arrivals": draw(st.sampled_from([*rates, uneven])),
         "prompt_tokens": draw(lengths),
         "output_tokens": draw(lengths),
     }
@@ -52,6 +55,8 @@ def scenarios(draw):
                 {"ttft_s": 0.5, "tbt_s": 0.05},
                 {"e2e_s": 4.0, "percentile": 90.0},
                 {"ttft_s": 2.0, "tpot_s": 0.03, "percentile": 95.0},
+                {"tbt_s": 0.05},
+                {},
             ]
         )
     )
@@ -88,6 +93,28 @@ def test_a_proof_never_refuses_what_a_simulation_serves_within_its_slo(scenario)
     if judge(scenario, requests, stop_at=TO_THE_END).met:
         assert math.isfinite(needed.replicas)
         assert needed.count <= scenario.serving.replicas
+
+
+def test_work_that_comes_all_at_first_is_too_much_for_proof_and_simulation_alike():
+    """The queue of the later parts shrinks, but at the last arrival some of the first is still waiting."""
+    scenario = Scenario.model_validate({**SATURATED, "slo": {"tbt_s": 0.5}})
+    arrival = np.concatenate([np.linspace(0.0, 1.0, 1900), np.linspace(1.0, 12.0, 100)])
+    table = RequestTable.build(
+        source="t", arrival_s=arrival, prompt_tokens=np.full(2000, 600), output_tokens=np.full(2000, 100)
+    )
+    verdict = judge(scenario, table, stop_at=TO_THE_END)
+    assert not verdict.growth.unstable
+    assert verdict.limits[0].ratio < 1.0
+    assert not verdict.met
+    assert "the least work that arrives takes" in verdict_words(verdict, 99.0)
+    assert replicas_needed(RequestWork(scenario, table), scenario.slo).count > 1
+
+
+def test_two_requests_that_an_idle_engine_serves_are_not_too_much_work():
+    scenario = Scenario.model_validate(SATURATED)
+    table = RequestTable.build(source="t", arrival_s=[0.0, 0.03], prompt_tokens=[600, 600], output_tokens=[10, 100])
+    assert RequestWork(scenario, table).load() < 1.0 < RequestWork(scenario, table).request_s().sum() / 0.03
+    assert not judge(scenario, table).load.too_much
 
 
 @settings(max_examples=30, deadline=None)

@@ -119,6 +119,15 @@ def test_error_bars_put_the_safe_rate_below_and_the_hopeful_one_above():
     assert math.isnan(found.half_width)
 
 
+def test_error_bars_stand_in_the_same_ratio_to_the_mean_as_to_the_first_seed_s_rate():
+    one, more = (find_sustainable(SCENARIOS["prompts"], RateOptions(most_seeds=n, least_seeds=n)) for n in (1, 4))
+    assert more.rate_per_s != pytest.approx(one.rate_per_s, rel=0.01)
+    for key in ("safe_per_s", "hopeful_per_s"):
+        assert getattr(more, key) / more.rate_per_s == pytest.approx(getattr(one, key) / one.rate_per_s)
+    assert more.safe_per_s <= more.rate_per_s <= more.hopeful_per_s
+    assert more.proved_per_s == one.proved_per_s
+
+
 def test_a_rate_a_hundred_times_too_high_is_found_out_in_bounded_work():
     near = find_sustainable(scenario(8.0), RateOptions(most_seeds=1, least_seeds=1, error_bars=False))
     far = find_sustainable(scenario(800.0), RateOptions(most_seeds=1, least_seeds=1, error_bars=False))

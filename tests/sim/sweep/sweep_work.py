@@ -41,6 +41,15 @@ def poisoned(job: Job) -> Outcome:
     return run_point(job)
 
 
+def dies_twice(job: Job) -> Outcome:
+    """Two workers die of a point, each leaving a file in the folder of the point's tables; the third answers."""
+    left = Path(job.tables["folder"], str(os.getpid()))
+    if len(list(left.parent.iterdir())) < 2:
+        left.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quick(job)
+
+
 def ends_at_import(job: Job) -> Outcome:
     """Sent to workers that do not get that far."""
     return quick(job)

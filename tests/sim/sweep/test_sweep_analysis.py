@@ -107,6 +107,16 @@ def test_a_lead_is_paired_by_seed() -> None:
     assert analysed([[10.0], [9.0]]).by_chance() is None
 
 
+def test_seeds_that_change_nothing_say_nothing_of_a_lead() -> None:
+    found = analysed([[0.1 + 0.2, 0.1 + 0.2, 0.1 + 0.2], [0.1, 0.1, 0.1]])
+    assert found.seeds_change_nothing
+    assert found.by_chance() is None
+    varied = analysed([[0.3, 0.3, 0.3], [0.1, 0.1, 0.2]])
+    assert not varied.seeds_change_nothing
+    assert varied.by_chance() is not None
+    assert not analysed([[2.0], [1.0]]).seeds_change_nothing
+
+
 def test_the_t_interval_is_that_of_the_tables() -> None:
     low, high = t_interval(np.asarray([1.0, 2.0, 3.0, 4.0]))
     assert (low + high) / 2 == 2.5
@@ -166,6 +176,13 @@ def test_shares_of_a_sample_come_near_and_noise_has_none() -> None:
     assert found[0].share == pytest.approx(1.0, abs=0.05)  # a bin of six holds a thirty-sixth of the variance
     assert found[1].share < 0.02
     assert sum(found[0].counts) == 400
+
+
+def test_a_list_has_no_shares_as_its_axes_move_in_step() -> None:
+    axes = {"serving.max_num_seqs": [1, 2, 3], "serving.block_size": [8, 16, 32]}
+    sweep = sweep_of(axes, method="list")
+    settings = list(zip(*axes.values(), strict=True))
+    assert analyse(sweep, rows_of(sweep, settings, [[1.0], [2.0], [4.0]])).effects == []
 
 
 def test_a_goal_that_does_not_vary_has_no_effects() -> None:

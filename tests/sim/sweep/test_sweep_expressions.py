@@ -79,6 +79,10 @@ def test_constraints_know_arithmetic_texts_and_truths(text: str, holds: bool) ->
         "(" * 400 + "1" + ")" * 400,
         "1 + " * 2000 + "1 > 0",
         "serving.a == 1; serving.b",
+        "-" * 300 + "1 < 2",
+        "not " * 200 + "true",
+        "1" + " + 1" * 60 + " > 0",
+        "a" + ".a" * 400 + " > 0",
         "\x00",
     ],
 )

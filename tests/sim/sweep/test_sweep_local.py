@@ -1,13 +1,18 @@
 import os
 import random
 import signal
+import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sweep_work import HANGS, KILLS, RAISES, alive, ends_at_import, poisoned, quick, sleeping, slow
+from sweep_work import HANGS, KILLS, RAISES, alive, dies_twice, ends_at_import, poisoned, quick, sleeping, slow
 
 import sim.sweep.worker_process
 from hardware_models.errors import FleetcastError
+from sim.identity import scenario_id
+from sim.scenario import Scenario
 from sim.sweep.local import LocalRunner
 from sim.sweep.point import FAILED, OK, Job, Work
 from sim.sweep.schedule import Schedule
@@ -17,6 +22,10 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 def job(index: int) -> Job:
     return Job(index, f"{index:016x}", {"seed": index})
+
+
+def real_job(index: int, tables: dict[str, Any]) -> Job:
+    return Job(index, scenario_id(Scenario.model_validate(tables)), tables)
 
 
 def run(runner: LocalRunner, points: int, groups: int = 1) -> dict[int, tuple[str, str]]:
@@ -55,7 +64,7 @@ def test_a_poisoned_point_is_one_failed_row_and_the_others_are_unharmed() -> Non
     with LocalRunner(2, 3.0, poisoned) as runner:
         done = runner.run(
             Schedule((0, index) for index in range(30)),
-            lambda index: Job(index, str(index), {**tables, "seed": index}),
+            lambda index: real_job(index, {**tables, "seed": index}),
         )
         found = {one[0].index: one[1] for one in done if one is not None}
     assert found[KILLS].reason == "3 workers died at it; the last one was killed by SIGKILL"
@@ -82,6 +91,36 @@ def test_workers_that_never_begin_are_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sim.sweep.worker_process.sys, "executable", "/bin/false")
     with LocalRunner(1, 60, ends_at_import) as runner, pytest.raises(FleetcastError, match="end before they begin"):
         run(runner, 2)
+
+
+def test_workers_that_never_get_ready_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("stuck").write_text("#!/bin/sh\nexec sleep 1000\n")
+    Path("stuck").chmod(0o755)
+    monkeypatch.setattr(sim.sweep.worker_process.sys, "executable", str(folder / "stuck"))
+    monkeypatch.setattr("sim.sweep.local.START_S", 0.3)
+    with LocalRunner(1, 60, quick) as runner, pytest.raises(FleetcastError, match=r"was still starting after 0\.3 s"):
+        run(runner, 2)
+
+
+def test_deaths_in_one_run_are_not_held_against_the_next() -> None:
+    with LocalRunner(1, 60, dies_twice) as runner:
+        for name in ("first", "second"):
+            Path(name).mkdir()
+            point = Job(5, name, {"folder": str(Path(name).absolute())})
+            done = [one for one in runner.run(Schedule([(0, 5)]), lambda _, point=point: point) if one is not None]
+            assert [outcome.status for _, outcome in done] == [OK]
+
+
+def test_a_runner_that_another_thread_ends_stops_running() -> None:
+    with LocalRunner(1, 60, sleeping) as runner:
+        done = runner.run(Schedule([(0, 0)]), job)
+        while not any(worker.jobs for worker in runner._workers):
+            next(done)
+        thread = threading.Thread(target=runner.__exit__)
+        thread.start()
+        thread.join()
+        assert list(done) == []
+    assert runner.pids == []
 
 
 def test_a_runner_that_cannot_start_a_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

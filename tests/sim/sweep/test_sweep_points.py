@@ -141,6 +141,56 @@ def test_a_constraint_sees_keys_inside_tables_and_defaults(make_sweep: MakeSweep
     assert [s.serving.scheduler.name for s in tables_of(make_sweep(axes, keys))] == ["static"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_constraint_sees_the_defaults_of_each_setting_and_no_other_s_values(
+    make_sweep: MakeSweep, order: int
+) -> None:
+    tables = ["{ replicas = 4, max_num_seqs = 32 }", "{ max_num_seqs = 64 }"][::order]
+    sweep = make_sweep(f"serving = [{', '.join(tables)}]", "constraints = ['serving.replicas <= 1']\nseeds = [1]")
+    assert [(s.serving.replicas, s.serving.max_num_seqs) for s in tables_of(sweep)] == [(1, 64)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("constraint", "kept"),
+    [
+        ("serving.scheduler.reservation == 'max'", ["orca"]),
+        ("serving.scheduler.reservation != 'max'", ["chunked_prefill"]),
+        ("serving.scheduler.name != 'orca' or serving.scheduler.reservation == 'pow2'", ["chunked_prefill"]),
+    ],
+)
+def test_a_key_that_only_other_settings_have_is_equal_to_nothing(
+    make_sweep: MakeSweep, constraint: str, kept: list[str], order: int
+) -> None:
+    tables = ['{ name = "orca", reservation = "max" }', '{ name = "chunked_prefill" }'][::order]
+    axes = f'"serving.scheduler" = [{", ".join(tables)}]\n"serving.max_num_seqs" = [8]'
+    sweep = make_sweep(axes, f'constraints = ["{constraint}"]\nseeds = [1]')
+    assert [s.serving.scheduler.name for s in tables_of(sweep)] == kept
+
+
+def test_a_key_of_an_axis_inside_a_table_counts_as_the_axis_has_it(make_sweep: MakeSweep) -> None:
+    axes = '"serving.replicas" = [1, 2]\nserving = [{ replicas = 4 }, { replicas = 8, max_num_seqs = 4 }]'
+    sweep = make_sweep(axes, "constraints = ['serving.replicas == 2']\nseeds = [1]")
+    assert [(s.serving.replicas, s.serving.max_num_seqs) for s in tables_of(sweep)] == [(2, 256), (2, 4)]
+
+
+def test_a_setting_that_cannot_be_has_defaults_for_a_constraint_too(make_sweep: MakeSweep) -> None:
+    axes = '"serving.max_num_seqs" = [4096, 64]\n"serving.max_num_batched_tokens" = [2048]'
+    points = expand(make_sweep(axes, "constraints = ['serving.replicas <= 1 and slo.percentile > 0']\nseeds = [1]"))
+    assert points.excluded == 0
+    assert [bool(point.reason) for point in points.points] == [True, False]
+
+
+@pytest.mark.parametrize("seed", ["seven", True, 1.5, -1])
+@pytest.mark.parametrize("seeds", [{}, {"seeds": [1, 2]}])
+def test_a_seed_of_the_scenario_that_is_no_whole_number_is_a_mistake(
+    folder: Path, seed: object, seeds: dict[str, object]
+) -> None:
+    tables = {**TABLES, "scenario": {**TABLES["scenario"], "seed": seed}, "axes": {"slo.ttft_s": [1.0]}, **seeds}  # type: ignore[dict-item]
+    with pytest.raises(FleetcastError, match=r"x\.toml: scenario: seed = .*give a whole number"):
+        from_tables(tables, Path("x.toml"))
+
+
 def test_whole_tables_and_their_keys_may_both_be_axes(make_sweep: MakeSweep) -> None:
     axes = '"serving.router.name" = ["random"]\n"serving.router" = [{ name = "round_robin" }]\n'
     assert [s.serving.router.name for s in tables_of(make_sweep(axes))] == ["random", "random"]

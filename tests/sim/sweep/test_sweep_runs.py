@@ -19,10 +19,14 @@ from hardware_models.errors import FleetcastError
 from sim import load_scenario
 from sim.identity import scenario_id
 from sim.run import run
-from sim.sweep import Progress, SweepStoppedError, read_sweep, run_sweep
+from sim.sweep import Progress, SweepStoppedError, expand, read_sweep, run_sweep
 from sim.sweep.columns import VALUE_COLUMNS
+from sim.sweep.folder import locked
 from sim.sweep.parts import PART_SCHEMA, Parts, part_table, read_parts
 from sim.sweep.point import FAILED, OK, Job, Outcome
+from sim.sweep.points import Points
+from sim.sweep.rows import known_rows
+from sim.sweep.runner import make_runner
 
 ROOT = Path(__file__).parents[3]
 MANY = '"serving.max_num_seqs" = [4, 8, 16, 32, 64]\n"workload.rate_scale" = [0.5, 1.0]'
@@ -261,6 +265,64 @@ def test_a_damaged_part_is_named_and_one_of_another_version_passed_over(tmp_path
     (tmp_path / "parts" / "0-00000010.parquet").write_bytes(b"no parquet")
     with pytest.raises(FleetcastError, match=r"0-00000010\.parquet: cannot be read .*delete it"):
         read_parts(tmp_path)
+
+
+def test_parts_of_another_version_are_left_out_of_merging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim.sweep.parts, "MERGED", 4)
+    other = part_table([outcome(99)]).drop_columns(["mfu"])
+    (tmp_path / "parts").mkdir()
+    for number in range(1, 6):
+        pq.write_table(other, tmp_path / "parts" / f"0-{number:08d}.parquet")
+    parts = Parts(tmp_path / "parts")
+    parts.open()
+    for index in range(20):
+        parts.append(part_table([outcome(index)]))
+    assert sorted(read_parts(tmp_path).index) == [f"{index:04d}" for index in range(20)]
+    assert all(pq.read_table(tmp_path / "parts" / f"0-{number:08d}.parquet").equals(other) for number in range(1, 6))
+    assert len(list((tmp_path / "parts").iterdir())) <= 5 + 2 * 4
+
+
+def test_a_part_damaged_before_it_is_merged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim.sweep.parts, "MERGED", 2)
+    parts = Parts(tmp_path / "parts")
+    parts.open()
+    parts.append(part_table([outcome(0)]))
+    next((tmp_path / "parts").iterdir()).write_bytes(b"no parquet")
+    with pytest.raises(FleetcastError, match=r"0-00000001\.parquet: cannot be read .*delete it"):
+        parts.append(part_table([outcome(1)]))
+
+
+def test_a_folder_is_locked_before_its_rows_are_read(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def known(points: Points, folder: Path, reuse: list[str]) -> pd.DataFrame:
+        with pytest.raises(FleetcastError, match="another sweep is writing"), locked(folder):
+            pass
+        read.append(folder)
+        return known_rows(points, folder, reuse)
+
+    monkeypatch.setattr("sim.sweep.runner.known_rows", known)
+    run_sweep(make_sweep(), "out", workers=1, work=quick)
+    assert read == [Path("out")]
+
+
+def test_a_trace_that_was_gone_for_a_moment_leaves_no_row_that_lasts(make_sweep: MakeSweep) -> None:
+    text = "arrival_s,prompt_tokens,output_tokens\n0,100,10\n1,50,1\n"
+    Path("t.csv").write_text(text)
+    sweep = make_sweep('"serving.max_num_seqs" = [8, 16]\n"workload.trace" = ["./t.csv"]', "seeds = [1]")
+    points = expand(sweep)
+    Path("t.csv").unlink()
+    assert list(run_sweep(points, "out", workers=1)["status"]) == [FAILED, FAILED]
+    Path("t.csv").write_text(text)
+    assert list(run_sweep(sweep, "out", workers=1)["status"]) == [OK, OK]
+
+
+def test_without_affinity_there_are_as_many_workers_as_cores(
+    make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert make_runner(make_sweep(), None, None).size == 3
 
 
 def test_rows_hold_texts_and_numbers_only() -> None:
