@@ -119,8 +119,8 @@ def _comparison(runs: dict[str, StoredRun], store: Store) -> None:
     _curves({folder.name: run for folder, run in zip(folders, runs.values(), strict=True)})
     st.subheader("What came of it", anchor=False)
     st.caption(
-        "Error bars are each run's own. Runs on the same hardware and engine share most of what the calibration does not"
-        " know, so that a difference between them is surer than their bars say."
+        "Error bars are each run's own. Runs on the same hardware and engine share most of what the calibration does"
+        " not know, so that a difference between them is surer than their bars say."
     )
     st.html(comparison_html(folders))
     download("Figures (CSV)", lambda: comparison_csv(folders), "comparison.csv", "compare-csv")

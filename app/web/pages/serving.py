@@ -99,11 +99,10 @@ def _baseline(run_id: str, store: Store) -> StoredRun | None:
     except FleetcastError as mistake:
         st.caption(as_text(str(mistake)))
         return None
-    if (baseline.scenario.model.config, baseline.scenario.workload) != (
-        shown.scenario.model.config, shown.scenario.workload
-    ):  # fmt: skip
+    before, now = baseline.scenario.workload, shown.scenario.workload
+    if (before.trace, before.generator) != (now.trace, now.generator):
         name = as_text(baseline.scenario.name)
-        st.caption(f"The baseline, {name}, has another model or workload, so that no change against it is shown.")
+        st.caption(f"The baseline, {name}, serves other requests, so that no change against it is shown.")
         return None
     return baseline
 
