@@ -8,6 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SMALL = """
+[model]
+config = "llama-3.1-8b"
+[cluster]
+node = "l40s-1x"
+[workload]
+trace = "azure-conv-2023"
+rate_scale = 0.2
+duration_s = 60
+[slo]
+ttft_s = 2.0
+tbt_s = 0.3
+"""
 RUNS = {
     "gpu_shortlist.sh": (["--set", "workload.duration_s=20"], "best: "),
     "overnight.sh": (
@@ -15,7 +28,7 @@ RUNS = {
         "what moves goodput",
     ),
     "latency_curve.py": (["workload.duration_s=[20]"], "max_tbt p99, ms"),
-    "cheapest_fleet.sh": ([], "USD"),
+    "cheapest_fleet.sh": (["small.toml", "--nodes", "l40s-1x", "--tp", "1", "--pp", "1"], "USD over"),
 }
 
 
@@ -29,6 +42,7 @@ def test_every_script_is_tried_and_described() -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_a_script_runs_and_prints_its_answer(name: str, tmp_path: Path) -> None:
     arguments, words = RUNS[name]
+    (tmp_path / "small.toml").write_text(SMALL)
     starter = [sys.executable] if name.endswith(".py") else []
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

@@ -13,12 +13,14 @@ import sys
 import time
 from collections import deque
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from hardware_models.errors import FleetcastError
 from sim.sweep.point import Job, Outcome, Work
 from sim.sweep.worker import READY
 
+ROOT = str(Path(__file__).parents[2])  # first, so that no other folder named `sim` passes for this one
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -32,7 +34,7 @@ class WorkerProcess:
     def __init__(self, work: Work) -> None:
         ours, theirs = socket.socketpair()
         life_read, self._life = os.pipe()
-        environment = dict.fromkeys(ONE_THREAD, "1") | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = dict.fromkeys(ONE_THREAD, "1") | os.environ | {"PYTHONPATH": os.pathsep.join((ROOT, *sys.path))}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sim.sweep.worker", str(theirs.fileno()), str(life_read)],
