@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.measure.cost import Costs, resident_bytes
@@ -225,6 +225,7 @@ def test_interleaving_keeps_every_point_once_and_levels_in_order(first: list[int
     assert [point.level for point in ordered] == sorted(point.level for point in points)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_any_cut_of_a_level_leaves_fair_shares(many: int, few: int) -> None:
     ordered = interleave([*(product(i + 1) for i in range(many)), *(host(i + 1) for i in range(few))])
