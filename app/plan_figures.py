@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, styled
 
 COLOURS = {"winner": GREEN, "meets": BLUE, "misses": RED}
 NAMES = {"winner": "the answer", "meets": "meets the SLO", "misses": "misses it"}
@@ -65,7 +65,7 @@ def candidates(frame: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=1.0, line={"dash": "dash", "color": "#555"}, annotation_text="SLO")
     figure.update_yaxes(title="reached over limit, the tightest (2: at least)", rangemode="tozero")
     figure.update_xaxes(title="USD/h", rangemode="tozero")
-    return _plain(figure)
+    return styled(figure, HEIGHT)
 
 
 def seed_rates(found: dict[str, Any]) -> go.Figure:
@@ -96,7 +96,7 @@ def seed_rates(found: dict[str, Any]) -> go.Figure:
             figure.add_hline(y=found[key], line={"dash": "dash", "color": colour}, annotation_text=name)
     figure.update_xaxes(title="seed", type="category")
     figure.update_yaxes(title="requests/s", rangemode="tozero")
-    return _plain(figure)
+    return styled(figure, HEIGHT)
 
 
 def fleet_by_hour(found: dict[str, Any], which: str) -> go.Figure:
@@ -118,13 +118,4 @@ def fleet_by_hour(found: dict[str, Any], which: str) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="hour")
     figure.update_yaxes(title="requests/s", rangemode="tozero")
-    return _plain(figure)
-
-
-def _plain(figure: go.Figure) -> go.Figure:
-    return figure.update_layout(
-        template="plotly_white",
-        height=HEIGHT,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        legend={"orientation": "h", "y": -0.2},
-    )
+    return styled(figure, HEIGHT)

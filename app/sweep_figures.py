@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.figures import BLUE, ORANGE, SKY
+from app.figures import BLUE, ORANGE, SKY, styled
 from app.sweep_report import setting_text, short_key
 from sim.metrics import Metric
 from sim.sweep.analysis import Analysis, bars
@@ -136,19 +136,6 @@ def categories(analysis: Analysis) -> go.Figure:
 def axis_title(metric: Metric) -> str:
     """`TTFT p99, ms`."""
     return f"{metric.name}, {metric.shown_unit}".rstrip(", ")
-
-
-def styled(figure: go.Figure, height: int) -> go.Figure:
-    """In the house's looks."""
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 10, "r": 15, "t": 40, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#222"},
-    )
-    figure.update_xaxes(automargin=True, ticks="outside", ticklen=6, tickcolor="#ccc", title_font_size=12)
-    return figure.update_yaxes(automargin=True, title_font_size=12)
 
 
 def _add_points(

@@ -10,6 +10,7 @@ from sim.result import Result
 from sim.run import run
 from sim.scenario_file import load_scenario
 
+Command = Callable[..., tuple[int, str, str]]
 SCENARIO = """
 name = "small"
 [model]
@@ -53,5 +54,22 @@ def fleetcast(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0
+
+    return call
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command, in this process; returns its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fleetcast", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
 
     return call

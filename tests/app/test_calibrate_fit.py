@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.cli import main
 from calibration.fit.elementwise import elementwise_timings, price_passes
 from calibration.fit.files import read_fit_files
 from calibration.measurement import write_device, write_rows
@@ -28,23 +27,6 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs the command line; returns the exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fleetcast", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Norms of an L40S that obeys the formula but for two per cent."""
     import pandas as pd
@@ -60,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_that_calibrates_is_one_group(fleetcast: Command) -> None:
-    code, said, _ = fleetcast("calibrate", "-h")
+def test_all_that_calibrates_is_one_group(command: Command) -> None:
+    code, said, _ = command("calibrate", "-h")
     assert code == 0
     names = [line.split()[0] for line in said.partition("Commands:")[2].splitlines() if line.strip()]
     assert [name for name in names if name in NAMES] == list(NAMES)
@@ -77,20 +59,20 @@ def test_all_that_calibrates_is_one_group(fleetcast: Command) -> None:
     ],
 )
 def test_every_command_of_it_says_a_mistake_in_one_sentence(
-    fleetcast: Command, tmp_path: Path, arguments: tuple[str, ...], words: str
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     given = [str(tmp_path / "out") if word == "OUT" else word for word in arguments]
-    code, said, error = fleetcast("calibrate", *given)
+    code, said, error = command("calibrate", *given)
     assert (code, said) == (2, "")
     assert error.startswith("fleetcast: ")
     assert words in error
     assert len(error.splitlines()) == 1
 
 
-def test_one_command_from_measurements_to_parameters(fleetcast: Command, folder: Path, tmp_path: Path) -> None:
+def test_one_command_from_measurements_to_parameters(command: Command, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "calibrated"
     arguments = ("calibrate", "fit", "--measurements", folder, "--out", out, "--date", "2026-01-02", "--jobs", 1)
-    code, said, progress = fleetcast(*arguments)
+    code, said, progress = command(*arguments)
     assert code == 0, progress
     assert said.splitlines()[0].split()[:3] == ["device", "kernel", "format"]
     assert said.splitlines()[1].split()[:3] == ["l40s", "elementwise", "bf16"]
@@ -98,9 +80,9 @@ def test_one_command_from_measurements_to_parameters(fleetcast: Command, folder:
     assert "s] l40s elementwise bf16: median error" in progress
     first = (out / "l40s" / "elementwise.toml").read_bytes()
     assert b"date = 2026-01-02" in first
-    assert fleetcast(*arguments)[0] == 0
+    assert command(*arguments)[0] == 0
     assert (out / "l40s" / "elementwise.toml").read_bytes() == first
-    code, said, _ = fleetcast("calibrate", "report", "--calibration", out)
+    code, said, _ = command("calibrate", "report", "--calibration", out)
     assert code == 0
     assert said.splitlines()[1].split()[:3] == ["l40s", "elementwise", "bf16"]
 
@@ -117,10 +99,10 @@ def test_one_command_from_measurements_to_parameters(fleetcast: Command, folder:
     ],
 )
 def test_bad_files_are_named_with_their_row(
-    fleetcast: Command, folder: Path, tmp_path: Path, text: str, words: str
+    command: Command, folder: Path, tmp_path: Path, text: str, words: str
 ) -> None:
     (folder / "elementwise.csv").write_text(text)
-    code, said, error = fleetcast("calibrate", "fit", "--measurements", folder, "--out", tmp_path / "out")
+    code, said, error = command("calibrate", "fit", "--measurements", folder, "--out", tmp_path / "out")
     assert (code, said) == (2, "")
     assert words in error
     assert len(error.splitlines()) == 1
@@ -137,30 +119,30 @@ def test_bad_files_are_named_with_their_row(
     ],
 )
 def test_mistakes_are_one_sentence_and_code_2(
-    fleetcast: Command, folder: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+    command: Command, folder: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     given = [str(folder) if word == "FOLDER" else word for word in arguments]
-    code, _, error = fleetcast("calibrate", "fit", "--out", tmp_path / "out", *given)
+    code, _, error = command("calibrate", "fit", "--out", tmp_path / "out", *given)
     assert code == 2
     assert words in error
 
 
-def test_an_empty_calibration_is_refused(fleetcast: Command, tmp_path: Path) -> None:
-    code, _, error = fleetcast("calibrate", "report", "--calibration", tmp_path)
+def test_an_empty_calibration_is_refused(command: Command, tmp_path: Path) -> None:
+    code, _, error = command("calibrate", "report", "--calibration", tmp_path)
     assert code == 2
     assert "holds no calibration" in error
 
 
-def test_tables_stand_between_their_marks(fleetcast: Command, tmp_path: Path) -> None:
+def test_tables_stand_between_their_marks(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "mine.md"
-    assert fleetcast("calibrate", "report", "--markdown", path)[0] == 0
+    assert command("calibrate", "report", "--markdown", path)[0] == 0
     written = path.read_text()
     assert block_in(written, FITS) == fits_block(read_fit_files(FOLDER))
     path.write_text(f"# Mine\n\n{written}\nThe end.\n")
-    assert fleetcast("calibrate", "report", "--markdown", path)[0] == 0
+    assert command("calibrate", "report", "--markdown", path)[0] == 0
     assert path.read_text() == f"# Mine\n\n{written}\nThe end.\n"
     path.write_text("# Without marks\n")
-    code, _, error = fleetcast("calibrate", "report", "--markdown", path)
+    code, _, error = command("calibrate", "report", "--markdown", path)
     assert code == 2
     assert "lacks the lines" in error
     assert path.read_text() == "# Without marks\n"
@@ -173,9 +155,9 @@ def test_the_shipped_tables_are_those_of_the_shipped_fits() -> None:
     assert f"`{fingerprint(files)}`" in block_in(text, POINTS)
 
 
-def test_the_page_has_a_section_a_device_and_needs_no_network(fleetcast: Command, tmp_path: Path) -> None:
+def test_the_page_has_a_section_a_device_and_needs_no_network(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "fidelity.html"
-    assert fleetcast("calibrate", "report", "--out", path)[0] == 0
+    assert command("calibrate", "report", "--out", path)[0] == 0
     page = path.read_text()
     for device in {device for device, _ in read_fit_files(FOLDER)}:
         assert f'<h2 id="{device}">' in page
@@ -183,14 +165,14 @@ def test_the_page_has_a_section_a_device_and_needs_no_network(fleetcast: Command
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="published tables are not part of the project")
-def test_published_points_are_predicted_anew(fleetcast: Command, tmp_path: Path) -> None:
+def test_published_points_are_predicted_anew(command: Command, tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "llmservingsim").mkdir(parents=True)
     for pattern in ("RTX4090*", "H100_meta-llama_Llama-3.1-8B_tp1_layers*"):
         for path in (SHARED / "llmservingsim").glob(pattern):
             (data / "llmservingsim" / path.name).symlink_to(path)
     page = tmp_path / "fidelity.html"
-    code, said, progress = fleetcast("calibrate", "report", "--data", data, "--out", page)
+    code, said, progress = command("calibrate", "report", "--data", data, "--out", page)
     assert code == 0
     held_out = read_fit_files(FOLDER)["rtx-4090", "gemm"].fit[0].held_out
     line = next(line for line in said.splitlines() if line.startswith("rtx-4090") and " gemm " in line)

@@ -12,34 +12,17 @@ STUDY, POINT = "serving/sarathi-iteration-times", "prefill of 256 tokens"
 Fleetcast = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def fleetcast(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fleetcast:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        from app.cli import main
-
-        monkeypatch.setattr("sys.argv", ["fleetcast", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(str(end.code or 0))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-def test_one_point_is_one_row_of_json_on_a_line_of_its_own(fleetcast: Fleetcast) -> None:
-    code, out, _ = fleetcast("validate", STUDY, "--point", POINT, "--json")
+def test_one_point_is_one_row_of_json_on_a_line_of_its_own(command: Fleetcast) -> None:
+    code, out, _ = command("validate", STUDY, "--point", POINT, "--json")
     assert code == 0
     (row,) = json.loads(out)
     assert (row["study"], row["point"], row["published_low"]) == (STUDY, POINT, 0.0698)
     assert len(out.splitlines()) == 3
 
 
-def test_a_knob_changes_the_figure_but_not_what_was_published(fleetcast: Fleetcast) -> None:
+def test_a_knob_changes_the_figure_but_not_what_was_published(command: Fleetcast) -> None:
     rows = [
-        json.loads(fleetcast("validate", STUDY, "--point", POINT, "--set", f"serving.engine={engine}", "--json")[1])[0]
+        json.loads(command("validate", STUDY, "--point", POINT, "--set", f"serving.engine={engine}", "--json")[1])[0]
         for engine in ("ideal", "vllm-0.2")
     ]
     assert rows[0]["simulated"] < rows[1]["simulated"]
@@ -47,9 +30,9 @@ def test_a_knob_changes_the_figure_but_not_what_was_published(fleetcast: Fleetca
     assert rows[0]["low"] == rows[0]["high"]
 
 
-def test_results_are_kept_in_a_file(fleetcast: Fleetcast, tmp_path: Path) -> None:
+def test_results_are_kept_in_a_file(command: Fleetcast, tmp_path: Path) -> None:
     path = tmp_path / "v.json"
-    code, out, _ = fleetcast("validate", STUDY, "--out", str(path))
+    code, out, _ = command("validate", STUDY, "--out", str(path))
     assert code == 0
     assert f"written: {path}" in out
     assert [row.study for row in read_validation(path).rows] == [STUDY] * 7
@@ -66,8 +49,8 @@ def test_results_are_kept_in_a_file(fleetcast: Fleetcast, tmp_path: Path) -> Non
         (("serving/nothing",), "unknown name 'serving/nothing'"),
     ],
 )
-def test_mistakes_are_a_sentence_and_exit_code_2(fleetcast: Fleetcast, arguments: tuple[str, ...], said: str) -> None:
-    code, _, err = fleetcast("validate", *arguments)
+def test_mistakes_are_a_sentence_and_exit_code_2(command: Fleetcast, arguments: tuple[str, ...], said: str) -> None:
+    code, _, err = command("validate", *arguments)
     assert code == 2
     assert err.startswith("fleetcast: ")
     assert err.count("\n") == 1
@@ -75,8 +58,8 @@ def test_mistakes_are_a_sentence_and_exit_code_2(fleetcast: Fleetcast, arguments
     assert not Path("x.json").exists()
 
 
-def test_the_list_names_studies_without_simulating(fleetcast: Fleetcast) -> None:
-    code, out, _ = fleetcast("validate", "--list")
+def test_the_list_names_studies_without_simulating(command: Fleetcast) -> None:
+    code, out, _ = command("validate", "--list")
     assert code == 0
     assert STUDY in out
     assert "prefill of" not in out

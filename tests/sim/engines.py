@@ -6,6 +6,9 @@ import numpy as np
 import simpy
 
 from policies.serving import SCHEDULERS, UNLIMITED, BatchScheduler
+from sim.result import Result
+from sim.run import run
+from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
 from sim.serving.engine import Limits
 from sim.serving.inbox import Inbox, RequestColumns
 from sim.serving.pipeline import PipelineReplica
@@ -174,3 +177,19 @@ def table(arrival_s, prompt_tokens, output_tokens, **columns) -> RequestTable:
     return RequestTable.build(
         source="test", arrival_s=arrival_s, prompt_tokens=prompt_tokens, output_tokens=output_tokens, **columns
     )
+
+
+def served(
+    requests: RequestTable, model: str = "llama-3-8b", *, node: str = "dgx-h100", nodes: int = 1, exact: bool = False,
+    scheduler: str = "chunked_prefill", router: str = "round_robin", keys: dict | None = None, **serving,
+) -> Result:  # fmt: skip
+    """Requests through the public way, on a deployment of a few keys."""
+    scenario = Scenario(
+        model=ModelSection(config=model),
+        cluster=ClusterSection(node=node, nodes=nodes),
+        serving=ServingSection(
+            scheduler=PolicyChoice(name=scheduler, **(keys or {})), router=PolicyChoice(name=router), **serving
+        ),
+        workload=WorkloadSection(trace="none"),
+    )
+    return run(scenario, requests=requests, exact=exact)

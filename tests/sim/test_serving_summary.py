@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from engines import table
+from engines import served, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,43 +13,13 @@ from hardware_models import catalog
 from hardware_models.device import OPERATORS, Device
 from hardware_models.framework import framework
 from hardware_models.ops import Collective
-from hardware_models.variation import changeable, parse_change, vary_node
-from hardware_models.variation_file import write_variation
 from policies.serving import ROUTERS, SCHEDULERS
 from policies.serving.routing import LeastKv
-from sim.result import Result
-from sim.run import run
-from sim.scenario import (
-    ClusterSection,
-    ModelSection,
-    PolicyChoice,
-    Scenario,
-    ServingSection,
-    SloSection,
-    WorkloadSection,
-)
 from sim.serving.deployment import _grades, fabric_links, tensor_fabric
 from sim.serving.results import expand_steps
 from workloads.models.catalog import model as load_model
 from workloads.models.counts import forward_flop
 from workloads.models.operators import Dtypes, LayerRange, attention_shapes, head_operators, token_operators
-from workloads.request import RequestTable
-
-
-def served(
-    requests: RequestTable, model: str = "llama-3-8b", *, node: str = "dgx-h100", nodes: int = 1, exact: bool = False,
-    scheduler: str = "chunked_prefill", router: str = "round_robin", keys: dict | None = None, **serving,
-) -> Result:  # fmt: skip
-    scenario = Scenario(
-        model=ModelSection(config=model),
-        cluster=ClusterSection(node=node, nodes=nodes),
-        serving=ServingSection(
-            scheduler=PolicyChoice(name=scheduler, **(keys or {})), router=PolicyChoice(name=router), **serving
-        ),
-        workload=WorkloadSection(trace="none"),
-    )
-    return run(scenario, requests=requests, exact=exact)
-
 
 # -- utilisation -------------------------------------------------------------------------------------------------------
 
@@ -328,79 +298,3 @@ def test_asking_for_memory_costs_no_more_the_longer_the_queue(monkeypatch):
         served(table(np.arange(count) * 1e-6, lengths, lengths), router="least_kv", replicas=2, max_num_seqs=1)
         counts.append(len(calls))
     assert counts[1] < 2.1 * counts[0]
-
-
-# -- hardware of the user's own ----------------------------------------------------------------------------------------
-
-PARTS = {"gpu": "h100-sxm", "scale_up": "nvlink4-switch", "pcie": "pcie5-x16", "network": "infiniband-ndr"}
-
-
-def varied(folder, *changes: str) -> str:
-    variation = vary_node("dgx-h100", "mine", [parse_change(change) for change in changes])
-    return str(write_variation(variation, folder))
-
-
-@pytest.mark.parametrize(
-    "plan", [{"tensor_parallel_size": 8}, {"tensor_parallel_size": 8, "pipeline_parallel_size": 2}]
-)
-def test_a_factor_of_one_reproduces_every_value_of_the_original_s_summary(tmp_path, plan):
-    requests = table(np.arange(20) * 0.05, [300] * 20, [40] * 20)
-    specs = {part: catalog.gpu(name) if part == "gpu" else catalog.link(name) for part, name in PARTS.items()}
-    same = [f"{part}.{key}=1x" for part, spec in specs.items() for key in changeable(spec)]
-    same += [f"{key}=1x" for key in changeable(catalog.node("dgx-h100"))]
-    copy, original = (
-        served(requests, node=node, nodes=2, **plan).summary for node in (varied(tmp_path, *same), "dgx-h100")
-    )
-    assert copy.pop("node") == "mine"
-    assert original.pop("node") == "dgx-h100"
-    assert copy == original
-    assert copy["hardware"] == {}
-
-
-def test_figures_of_one_s_own_are_told_and_cost_what_the_original_costs(tmp_path):
-    requests = table([0.0], [10], [2])
-    own, original = (
-        served(requests, node=node).summary
-        for node in (varied(tmp_path, "gpu.memory_bandwidth_bytes_per_s=2x"), "dgx-h100")
-    )
-    assert own["hardware"] == {"gpu.memory_bandwidth_bytes_per_s": "2x of h100-sxm"}
-    assert own["usd_per_gpu_h"] == original["usd_per_gpu_h"] > 0
-    assert own["cost_usd"] == pytest.approx(own["usd_per_gpu_h"] * 8 * own["duration_s"] / 3600)
-    added = [note for note in own["notes"] if note not in original["notes"]]
-    assert "cost is at the list price of h100-sxm" in added[0]
-    assert "taken to draw what h100-sxm draws" in added[1]
-    half = served(requests, node=varied(tmp_path, "scale_up.bandwidth_bytes_per_s=0.5x")).summary
-    assert half["usd_per_gpu_h"] == original["usd_per_gpu_h"]
-    assert [note for note in half["notes"] if note not in original["notes"]] == added[:1]
-
-
-def test_idle_watts_of_one_s_own_leave_times_and_their_intervals_alone(tmp_path):
-    requests = table([0.0], [10], [20])
-    own, original = (served(requests, node=node).summary for node in (varied(tmp_path, "gpu.idle_w=0.5x"), "dgx-h100"))
-    assert own["grades"] == original["grades"] | {"power": "assumed"}
-    for key in ("ttft_s", "tpot_s", "e2e_s"):
-        assert own[key] == original[key]
-        assert own["interval_90"][key] == original["interval_90"][key]
-    assert own["energy_j"] < original["energy_j"]
-
-
-def test_a_demand_beyond_what_is_sustained_is_named():
-    def said(rate_per_s: float, count: int = 400) -> str:
-        table = RequestTable.build(
-            source="test",
-            arrival_s=np.arange(count) / rate_per_s,
-            prompt_tokens=np.full(count, 500),
-            output_tokens=np.full(count, 100),
-        )
-        scenario = Scenario(
-            model=ModelSection(config="llama-3.1-8b"),
-            cluster=ClusterSection(node="l40s-1x"),
-            workload=WorkloadSection(trace="none"),
-            slo=SloSection(ttft_s=1.0),
-        )
-        return " ".join(run(scenario, requests=table).summary["notes"])
-
-    assert "more than this deployment sustains" in said(100.0)
-    assert "sustains" not in said(1.0)
-    assert "p99 of 400 requests" not in said(1.0)
-    assert "p99 of 50 requests is the largest of them" in said(1.0, 50)
