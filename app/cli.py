@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.commands import INTERRUPTED, NOTHING_WRITTEN, USER_ERROR, FleetcastCommand
+
+if TYPE_CHECKING:
+    from app.outputs import Outputs
+    from sim.training_scenario import TrainingScenario
 
 COMMANDS = {  # beyond those of this file: where each is, so that asking for one loads no other
     "app": "app.web.launch:app_command",
@@ -88,11 +92,15 @@ def run_command(
     from app.outputs import Outputs
     from app.progress import Progress
     from sim.run import run
-    from sim.scenario_file import load_scenario
+    from sim.scenario_file import load_any
+    from sim.training_scenario import TrainingScenario
 
-    loaded = load_scenario(scenario, overrides)
+    loaded = load_any(scenario, overrides)
     outputs = Outputs(out, trace_out, vllm_json)
     outputs.check(scenario, loaded)
+    if isinstance(loaded, TrainingScenario):
+        _run_training(loaded, outputs, exact=exact, as_json=as_json)
+        return
     progress = Progress()
     try:
         result = run(loaded, exact=exact, watch=progress.watch)
@@ -103,6 +111,18 @@ def run_command(
         click.echo(result.summary_json())
     else:
         print_report(result, out)
+
+
+def _run_training(scenario: TrainingScenario, outputs: Outputs, *, exact: bool, as_json: bool) -> None:
+    from app.training_report import print_training_report
+    from sim.training.result import run_training
+
+    result = run_training(scenario, exact=exact)
+    outputs.write_training(result)
+    if as_json:
+        click.echo(result.summary_json())
+    else:
+        print_training_report(result, outputs.folder)
 
 
 @command("compare")

@@ -16,9 +16,10 @@ from calibration.report.markdown import devices_of, kernels_of, sizes_text
 from calibration.report.targets import COVERAGE, FEW, meets
 from hardware_models.link_parameters import FOLDER as LINKS
 
+YELLOW = "#F0E442"  # of Okabe and Ito's, too pale for lines
 KERNEL_COLOURS = {
-    "gemm": BLUE, "grouped_gemm": SKY, "attention_prefill": ORANGE, "attention_decode": RED, "elementwise": GREEN,
-    "power": PURPLE,
+    "gemm": BLUE, "grouped_gemm": SKY, "attention_prefill": ORANGE, "attention_decode": RED,
+    "attention_training": YELLOW, "elementwise": GREEN, "elementwise_stream": BLACK, "power": PURPLE,
 }  # fmt: skip
 HEAT_TOP = 0.2  # median error at which the colour is darkest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 from hardware_models.errors import FleetcastError
 from sim.result import FileContent, Result, check_run_folder
 from sim.scenario import Scenario
+from sim.scenario_file import AnyScenario
+from sim.training.result import TrainingResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +25,17 @@ class Outputs:
     trace: Path | None = None
     vllm_json: Path | None = None
 
-    def check(self, scenario_file: Path, scenario: Scenario) -> None:
+    def check(self, scenario_file: Path, scenario: AnyScenario) -> None:
         """Raises FleetcastError for a place that cannot be written, or that holds what the run reads."""
         if self.folder is not None:
             check_run_folder(
                 self.folder,
                 [path.name for path in (self.trace, self.vllm_json) if path is not None and self._inside(path)],
             )
-        read = [str(scenario_file), scenario.model.config, scenario.cluster.node, scenario.workload.trace or ""]
+        if self.vllm_json is not None and not isinstance(scenario, Scenario):
+            raise FleetcastError(f"--vllm-json {self.vllm_json}: is for serving; use --json or --out for training")
+        trace = scenario.workload.trace if isinstance(scenario, Scenario) else None
+        read = [str(scenario_file), scenario.model.config, scenario.cluster.node, trace or ""]
         inputs = {Path(name).resolve() for name in read if name}
         for option, path in (("--trace-out", self.trace), ("--vllm-json", self.vllm_json)):
             if path is not None:
@@ -40,17 +45,36 @@ class Outputs:
 
     def write(self, result: Result) -> None:
         """Write what was asked for; raises FleetcastError, and then nothing is left behind."""
+
+        def folder(folder: Path, inside: Mapping[str, FileContent]) -> None:
+            from app.html_report import html_report
+
+            result.write(folder, {"report.html": html_report(result), **inside})
+
+        self._write(self._files(result), folder)
+
+    def write_training(self, result: TrainingResult) -> None:
+        """The same of a training step."""
+        files: dict[Path, FileContent] = {}
+        if self.trace is not None:
+            from sim.graph.trace import write_graph_trace
+
+            run = result.run
+            files[self.trace] = lambda path: write_graph_trace(run.graph, run.times, path)
+        self._write(files, result.write)
+
+    def _write(
+        self, files: Mapping[Path, FileContent], write_folder: Callable[[Path, Mapping[str, FileContent]], None]
+    ) -> None:
         inside: dict[str, FileContent] = {}
         with ExitStack() as stack:
-            for path, content in self._files(result).items():
+            for path, content in files.items():
                 if self._inside(path):
                     inside[path.name] = content
                 else:
                     _fill(stack.enter_context(_new_file(path)), content)
             if self.folder is not None:
-                from app.html_report import html_report
-
-                result.write(self.folder, {"report.html": html_report(result), **inside})
+                write_folder(self.folder, inside)
 
     def _files(self, result: Result) -> dict[Path, FileContent]:
         files: dict[Path, FileContent] = {}

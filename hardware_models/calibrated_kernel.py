@@ -127,10 +127,13 @@ def nearest(spec: GpuSpec, measured: Mapping[str, KernelFit]) -> tuple[dict[str,
 
 @functools.cache
 def transfer_spread(operator: str, distance: str) -> float:
-    """Spread of log(measured / predicted) of devices predicted from their relatives."""
+    """Spread of log(measured / predicted) of devices predicted from their relatives; a family that nobody was left out
+    of is no further than devices outside one.
+    """
     path = FOLDER / "relatives.toml"
     table = tomllib.loads(path.read_text()) if path.is_file() else {}
-    return float(table.get(operator, {}).get(distance, UNKNOWN_SPREAD))
+    spreads = table.get(operator, {})
+    return float(spreads.get(distance, min(UNKNOWN_SPREAD, spreads.get("any", UNKNOWN_SPREAD))))
 
 
 def _family(spec: GpuSpec) -> tuple[str, bool]:

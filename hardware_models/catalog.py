@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.provenance import Source
 from hardware_models.specs import (
     NO_SOURCE,
     ClusterSpec,
@@ -24,6 +25,7 @@ from hardware_models.specs import (
     LinkSpec,
     NicSpec,
     NodeSpec,
+    PcieSwitch,
     PriceTable,
     Spec,
     SsdSpec,
@@ -42,6 +44,7 @@ MODELS: dict[str, type[Spec]] = {
     "price": PriceTable,
     "energy_price": EnergyPriceTable,
 }
+NESTED: dict[str, type[BaseModel]] = {"pcie_switches": PcieSwitch}  # keys that hold tables; all others hold Sources
 LIST_PRICES = "list-prices"
 ENERGY_PRICES = "large-users"
 NODE_PARTS = ("gpu", "scale_up", "pcie", "nic")  # keys of a node that may name a file, relative to the node's own
@@ -240,7 +243,7 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
 def _sentence(kind: str, location: tuple[int | str, ...], value: Any, message: str, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
-        known = sorted(model.model_fields if len(location) == 1 else ("grade", "text"))
+        known = sorted(model.model_fields if len(location) == 1 else NESTED.get(str(location[0]), Source).model_fields)
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
         return f"unknown key '{key}' = {value!r}; {hint}"

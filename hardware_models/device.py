@@ -14,12 +14,14 @@ from hardware_models.errors import ImpossibleError
 from hardware_models.kernels.attention_decode import price_decode
 from hardware_models.kernels.attention_keys import attention_keys, decode_kernel, prefill_kernel
 from hardware_models.kernels.attention_prefill import PrefillLines, prefill_lines
+from hardware_models.kernels.attention_training import price_attention_training, training_key
 from hardware_models.kernels.elementwise import price_elementwise
 from hardware_models.kernels.gemm import price_gemm
 from hardware_models.kernels.grouped_gemm import price_grouped_gemm
 from hardware_models.ops import (
     AttentionDecode,
     AttentionPrefill,
+    AttentionTraining,
     DeviceOp,
     Elementwise,
     Embedding,
@@ -42,6 +44,7 @@ OPERATORS: dict[type, str] = {
     GroupedGemm: "grouped_gemm",
     AttentionPrefill: "attention_prefill",
     AttentionDecode: "attention_decode",
+    AttentionTraining: "attention_training",
     Elementwise: "elementwise",
     Embedding: "elementwise",
 }
@@ -70,6 +73,11 @@ class Device:
         """The calibrated kernel that runs an operator."""
         if isinstance(op, AttentionPrefill | AttentionDecode):
             return self._attention_kernel(op)
+        if isinstance(op, Elementwise) and op.streaming:
+            return calibrated_kernel(self.spec, "elementwise_stream", ("bf16",))
+        if isinstance(op, AttentionTraining):
+            key = training_key(op, self.spec.architecture, alike(op.dtype))
+            return calibrated_kernel(self.spec, OPERATORS[type(op)], (key,))
         key = f"{op.dtype}/{op.weight_dtype}" if isinstance(op, Gemm | GroupedGemm) else "bf16"
         return calibrated_kernel(self.spec, OPERATORS[type(op)], (key,))
 
@@ -105,6 +113,8 @@ class Device:
         if isinstance(op, Elementwise | Embedding):
             return price_elementwise(op, p, self.spec, clock)
         self.peak_flop_per_s(op.dtype)  # refuses a format without arithmetic
+        if isinstance(op, AttentionTraining):
+            return price_attention_training(op, p, self.spec, clock)
         if isinstance(op, AttentionDecode):
             price = price_decode(op, p, self.spec)
         else:
@@ -151,4 +161,7 @@ def _sizes(op: DeviceOp) -> dict[str, Size]:
         return {"batch": op.queries, "context_tokens": op.kv_tokens / np.asarray(op.queries, float), "heads": op.heads}
     if isinstance(op, AttentionPrefill):
         return {"batch": op.sequences, "new_tokens": op.queries / np.asarray(op.sequences, float), "heads": op.heads}
+    if isinstance(op, AttentionTraining):  # a fit to forward timings alone prices backward with a wider error bar
+        sizes = {"queries": op.queries, "keys": op.keys, "qk_dim": op.qk_dim, "rows": op.batch * op.queries * op.heads}
+        return {**sizes, "backward": float(op.backward)}
     return {}

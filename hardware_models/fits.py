@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from hardware_models.errors import FleetcastError
-from hardware_models.kernels import attention_decode, attention_prefill, elementwise, gemm, grouped_gemm
+from hardware_models.kernels import (
+    attention_decode,
+    attention_prefill,
+    attention_training,
+    elementwise,
+    gemm,
+    grouped_gemm,
+)
 from hardware_models.price import Price
 from hardware_models.provenance import Frozen, Source
 
@@ -24,8 +31,10 @@ PARAMETERS = {  # operator -> what its formula needs
     "gemm": gemm.START,
     "grouped_gemm": grouped_gemm.START,
     "elementwise": elementwise.START,
+    "elementwise_stream": elementwise.START,
     "attention_prefill": attention_prefill.START,
     "attention_decode": attention_decode.START,
+    "attention_training": attention_training.START,
 }
 REGIMES = ("launch", "memory", "compute")  # what takes most of a kernel's time
 

@@ -146,6 +146,80 @@ class AttentionDecode(Attention):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionTraining:
+    """One layer's attention of a training step in one fused kernel: forward, or backward alone.
+
+    Backward computes the scores again and never stores them. A causal mask is aligned to the last query and key.
+    """
+
+    batch: Size  # sequences
+    queries: Size  # a sequence
+    keys: Size  # a sequence
+    heads: Size
+    kv_heads: Size
+    qk_dim: Size
+    v_dim: Size
+    dtype: str
+    causal: bool = True
+    backward: bool = False
+    implementation: str = "flash2"  # one of `hardware_models.kernels.attention_training.IMPLEMENTATIONS`
+
+    @property
+    def visible(self) -> Size:
+        """Scores of one head and sequence that the mask leaves; of equal queries and keys half."""
+        if not self.causal:
+            return self.queries * 1.0 * self.keys
+        short = np.minimum(self.queries, self.keys)
+        return short * (self.keys - short / 2.0)
+
+    @property
+    def flop_per_score(self) -> Size:
+        """Multiply and add: forward Q K^T and P V; backward Q K^T again, dO V^T, and those of dV, dQ and dK."""
+        return 6.0 * self.qk_dim + 4.0 * self.v_dim if self.backward else 2.0 * self.qk_dim + 2.0 * self.v_dim
+
+    @property
+    def flop(self) -> Size:
+        """Of the scores that the mask leaves."""
+        return self.batch * 1.0 * self.heads * self.visible * self.flop_per_score
+
+    @property
+    def stored_bytes(self) -> Size:
+        """Nothing: activations may still be in a cache."""
+        return self.batch * 0.0
+
+    @property
+    def saved_bytes(self) -> Size:
+        """What the forward pass leaves for the backward: Q, K, V, O, and a row's log-sum-exp in fp32."""
+        return self._query_elements * self._element + self._key_elements * self._element + self._row_bytes
+
+    @property
+    def moved_bytes(self) -> Size:
+        """Forward Q, K, V in, O and log-sum-exps out; backward those and dO in, dQ, dK, dV out."""
+        if not self.backward:
+            return self.saved_bytes
+        gradients = self._query_elements + self._key_elements  # of Q, K and V to write, and of O to read
+        return self.saved_bytes + gradients * self._element
+
+    @property
+    def _element(self) -> float:
+        return bytes_per_element(self.dtype)
+
+    @property
+    def _query_elements(self) -> Size:
+        """Q and O."""
+        return self.batch * 1.0 * self.queries * self.heads * (self.qk_dim + self.v_dim)
+
+    @property
+    def _key_elements(self) -> Size:
+        """K and V."""
+        return self.batch * 1.0 * self.keys * self.kv_heads * (self.qk_dim + self.v_dim)
+
+    @property
+    def _row_bytes(self) -> Size:
+        return 4.0 * self.batch * self.queries * self.heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Elementwise:
     """Norms, activations, rotary embeddings, residuals: `elements` values, each read and written some times."""
 
@@ -154,6 +228,7 @@ class Elementwise:
     writes: float
     dtype: str
     flop_per_element: float = 1.0
+    streaming: bool = False  # one long pass of a training framework, not a serving engine's kernel on a few rows
 
     @property
     def flop(self) -> Size:
@@ -204,5 +279,7 @@ class Collective:
     ranks: int
 
 
-DeviceOp: TypeAlias = Gemm | GroupedGemm | AttentionPrefill | AttentionDecode | Elementwise | Embedding
+DeviceOp: TypeAlias = (
+    Gemm | GroupedGemm | AttentionPrefill | AttentionDecode | AttentionTraining | Elementwise | Embedding
+)
 Op: TypeAlias = DeviceOp | Collective

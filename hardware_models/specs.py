@@ -24,6 +24,8 @@ Bytes: TypeAlias = Annotated[int, Field(ge=1_000_000)]
 Rate: TypeAlias = Annotated[float, Field(ge=1e6, allow_inf_nan=False, strict=True)]
 Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict=True)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
+# ecmp: by a hash of the flow; static: by its target, as InfiniBand's tables; adaptive: over all, packet by packet
+Routing: TypeAlias = Literal["ecmp", "static", "adaptive"]
 
 
 NO_SOURCE = Source(grade="assumed", text="no source given")
@@ -162,6 +164,20 @@ class LinkSpec(Spec):
         return self.variation_of or self.name
 
 
+class PcieSwitch(Frozen):
+    """A PCIe switch, or a root port that cards share: what hangs under it reaches the rest through one uplink.
+
+    Each number of a GPU or card is its place in the server. The uplink leads to the switch named by `under`, or, where
+    that is absent, to the host.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    gpus: tuple[CountFromZero, ...] = ()
+    nics: tuple[CountFromZero, ...] = ()
+    uplink_bytes_per_s: Rate  # per direction
+    under: str | None = None
+
+
 class NodeSpec(Spec):
     """One server: the unit a cluster is bought in."""
 
@@ -178,6 +194,8 @@ class NodeSpec(Spec):
     ssd: str
     ssds: CountFromZero
     max_power_w: Positive | None = None  # the maker's limit for the whole node
+    pcie_switches: tuple[PcieSwitch, ...] | None = None  # None: every GPU and card has the host to itself
+    nic_peer_bandwidth_bytes_per_s: Rate | None = None  # a card's to GPUs through the host; None: no less than its own
     variation_of: str | None = None  # the catalog's server that this one varies
 
     @model_validator(mode="after")
@@ -189,9 +207,24 @@ class NodeSpec(Spec):
             raise ValueError("scale_up_group must be 1 where scale_up is absent")
         return self
 
+    @model_validator(mode="after")
+    def _switches_hold_each_card_once(self) -> Self:
+        switches = self.pcie_switches or ()
+        for key, count in (("gpus", self.gpus), ("nics", self.nics)):
+            placed = [number for switch in switches for number in getattr(switch, key)]
+            for number in placed:
+                if number >= count or placed.count(number) > 1:
+                    raise ValueError(f"pcie_switches: {key} {number} is none of the {count}, or hangs twice")
+        above: set[str] = set()
+        for switch in switches:
+            if switch.name in above or (switch.under is not None and switch.under not in above):
+                raise ValueError(f"pcie_switches: '{switch.name}' is there twice, or before the one it is under")
+            above.add(switch.name)
+        return self
+
 
 class ClusterSpec(Spec):
-    """Equal nodes on one network."""
+    """Equal nodes on one network; keys of the second part are absent where that is a plain tree of two levels."""
 
     node: str
     nodes: Count
@@ -199,6 +232,27 @@ class ClusterSpec(Spec):
     nodes_per_leaf: Count  # nodes under one leaf switch (or under one set of rail switches)
     rail_optimised: bool = False  # NIC i of every node meets on leaf i: same-index GPUs are one hop apart
     oversubscription: Annotated[float, Field(ge=1.0)]  # leaf downlink over uplink bandwidth
+
+    fabric: Literal["fat_tree", "dragonfly"] | None = None  # None: fat_tree
+    routing: Routing | None = None  # how a flow chooses among equal paths; None: ecmp
+    flows_per_connection: Count | None = None  # that libraries open between two devices, hashed apart; None: 1
+    planes: Count | None = None  # networks that meet in servers alone: NIC i is on plane i modulo planes; None: 1
+    nodes_per_pod: Count | None = None  # under one set of spines, below core switches; of a dragonfly: in one group
+    pod_oversubscription: Annotated[float, Field(ge=1.0)] | None = None  # spine downlink over uplink; None: 1
+    links_per_switch_pair: Count | None = None  # dragonfly: between two leaf switches of a group; None: 1
+    links_per_group_pair: Count | None = None  # dragonfly: between two groups; None: 1
+
+    @model_validator(mode="after")
+    def _parts_tile(self) -> Self:
+        if self.nodes_per_pod is not None and self.nodes_per_pod % self.nodes_per_leaf:
+            raise ValueError(f"nodes_per_leaf {self.nodes_per_leaf} does not divide nodes_per_pod {self.nodes_per_pod}")
+        if self.fabric == "dragonfly" and (self.nodes_per_pod is None or self.pod_oversubscription is not None):
+            raise ValueError("a dragonfly needs nodes_per_pod, the nodes of one group, and no pod_oversubscription")
+        if self.fabric != "dragonfly" and (self.links_per_switch_pair or self.links_per_group_pair):
+            raise ValueError("links_per_switch_pair and links_per_group_pair are of a dragonfly; leave them out")
+        if self.pod_oversubscription is not None and self.nodes_per_pod is None:
+            raise ValueError("pod_oversubscription needs nodes_per_pod, the nodes under one set of spines")
+        return self
 
 
 class PriceTable(Spec):

@@ -69,5 +69,9 @@ def _key(key: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """A JSON string, number or boolean is a TOML one, but for the delete character."""
+    """A JSON string, number or boolean is a TOML one, but for the delete character; tables in a list are inline."""
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(entry) for entry in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

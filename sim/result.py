@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from sim.serving.attribution import Attribution
     from sim.serving.simulate import ServingRun
 
-RUN_FILES = ("scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "report.html")
+RUN_FILES = (
+    "scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "tasks.parquet", "memory.parquet",
+    "report.html",
+)  # fmt: skip
 FileContent = str | Callable[[Path], object]  # text, or what writes the file at a path
 
 
@@ -54,7 +57,7 @@ class Result:
 
     def summary_json(self) -> str:
         """The summary as JSON; values that do not apply are null."""
-        return json.dumps(_without_nan(self.summary), indent=2, allow_nan=False)
+        return json.dumps(without_nan(self.summary), indent=2, allow_nan=False)
 
     def write(self, folder: Path, extra: Mapping[str, FileContent] | None = None) -> None:
         """Write scenario.toml, summary.json, requests.parquet, steps.parquet and `extra` files, all or nothing.
@@ -163,9 +166,10 @@ def _swap(building: Path, place: Path) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """With None for every number that is not finite, as JSON wants it."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

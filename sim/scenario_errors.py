@@ -26,27 +26,28 @@ ACCEPTED = {
     "less_than_equal": "give at most {le}",
     "dict_type": 'give a table, {{ name = "..." }}',
 }
+CHOICES = ("serving.scheduler", "serving.router", "training.schedule", "training.sharding", "training.recompute")
 FIRST = ("extra_forbidden", "missing")  # a misspelt key explains the missing one and more
 
 
-def sentence(error: ValidationError) -> str:
-    """The complaint that explains most."""
+def sentence(error: ValidationError, root: type[BaseModel] = Scenario) -> str:
+    """The complaint that explains most; `root` is the model that was to be validated."""
     rank = {kind: number for number, kind in enumerate(FIRST)}
-    return _sentence(min(error.errors(), key=lambda one: rank.get(one["type"], len(rank))))
+    return _sentence(min(error.errors(), key=lambda one: rank.get(one["type"], len(rank))), root)
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, root: type[BaseModel]) -> str:
     location = [str(part) for part in error["loc"]]
     key, kind = ".".join(location), error["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(location)
+        return _unknown_key(location, root)
     if kind == "missing":
-        return _missing_key(location, error["input"])
+        return _missing_key(location, error["input"], root)
     if kind == "value_error":
         message = error["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
     if kind == "model_type":
-        choice = key in ("serving.scheduler", "serving.router")
+        choice = key in CHOICES
         accepted = 'give a table, { name = "..." }' if choice else f"give a section, [{key}]"
     else:
         limits = {
@@ -56,12 +57,12 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{key} = {_shown(error['input'])}: {accepted}"
 
 
-def _unknown_key(location: list[str]) -> str:
+def _unknown_key(location: list[str], root: type[BaseModel]) -> str:
     *section, name = location
     prefix = "".join(f"{part}." for part in section)
-    known = _keys_of(section)
+    known = _keys_of(section, root)
     close = difflib.get_close_matches(name, known, n=1)
-    elsewhere = [key for key in _all_keys() if key.rpartition(".")[2] == name]
+    elsewhere = [key for key in _all_keys(root) if key.rpartition(".")[2] == name]
     if close:
         hint = f"did you mean '{prefix}{close[0]}'?"
     elif elsewhere:
@@ -71,23 +72,23 @@ def _unknown_key(location: list[str]) -> str:
     return f"unknown key '{prefix}{name}'; {hint}"
 
 
-def _missing_key(location: list[str], given: object) -> str:
+def _missing_key(location: list[str], given: object, root: type[BaseModel]) -> str:
     *section, name = location
     close = difflib.get_close_matches(name, [str(key) for key in given], n=1) if isinstance(given, dict) else []
     if close:
         return f"unknown key '{'.'.join((*section, close[0]))}'; did you mean '{'.'.join(location)}'?"
     if not section:
-        required = [key for key, field in _model([name]).model_fields.items() if field.is_required()]
+        required = [key for key, field in _model([name], root).model_fields.items() if field.is_required()]
         return f"section [{name}] is missing; add it" + (f" with its key '{required[0]}'" if required else "")
     return f"'{'.'.join(location)}' is missing; add it"
 
 
-def _keys_of(section: list[str]) -> list[str]:
-    return sorted(_model(section).model_fields)
+def _keys_of(section: list[str], root: type[BaseModel]) -> list[str]:
+    return sorted(_model(section, root).model_fields)
 
 
-def _model(section: list[str]) -> type[BaseModel]:
-    model: type[BaseModel] = Scenario
+def _model(section: list[str], root: type[BaseModel]) -> type[BaseModel]:
+    model = root
     for part in section:
         annotation = model.model_fields[part].annotation
         options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
@@ -95,11 +96,11 @@ def _model(section: list[str]) -> type[BaseModel]:
     return model
 
 
-def _all_keys() -> Iterator[str]:
-    for name, field in Scenario.model_fields.items():
+def _all_keys(root: type[BaseModel]) -> Iterator[str]:
+    for name, field in root.model_fields.items():
         yield name
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from (f"{name}.{key}" for key in _keys_of([name]))
+            yield from (f"{name}.{key}" for key in _keys_of([name], root))
 
 
 def _shown(value: object) -> str:

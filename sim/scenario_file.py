@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,7 +15,10 @@ from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
+from sim.training_scenario import TrainingScenario
 
+AnyScenario = Scenario | TrainingScenario
+Kind = TypeVar("Kind", Scenario, TrainingScenario)
 PATH_KEYS = (("model", "config"), ("cluster", "node"), ("workload", "trace"))
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 KEY_PARTS = 16  # of a dotted key at most: the parser's time grows with their square
@@ -37,14 +40,31 @@ def load_scenario(path: str | Path, overrides: tuple[str, ...] = ()) -> Scenario
 
 def parse_scenario(data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...] = ()) -> Scenario:
     """Validate scenario tables; `origin` names them in messages."""
+    return _parse(Scenario, data, origin, folder, overrides)
+
+
+def load_any(path: str | Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
+    """Read a scenario file of any family, by its sections; else as `load_scenario`."""
+    path = Path(path)
+    return parse_any(read_toml(path), str(path), path.parent, overrides)
+
+
+def parse_any(data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
+    """Validate tables as a scenario of training, where they have such a section, or of serving."""
+    if "training" in data:
+        return _parse(TrainingScenario, data, origin, folder, overrides)
+    return _parse(Scenario, data, origin, folder, overrides)
+
+
+def _parse(kind: type[Kind], data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...]) -> Kind:
     for override in overrides:
         apply_override(data, override)
     resolve_paths(data, folder)
     try:
-        scenario = Scenario.model_validate(data)
+        scenario = kind.model_validate(data)
         _check_names(scenario)
     except ValidationError as error:
-        raise FleetcastError(f"{origin}: {sentence(error)}") from None
+        raise FleetcastError(f"{origin}: {sentence(error, kind)}") from None
     except UnknownNameError as error:
         raise FleetcastError(f"{origin}: {error}") from None
     return scenario
@@ -129,15 +149,15 @@ def resolve_paths(data: dict[str, Any], folder: Path) -> None:
             table[key] = f"./{path}" if "/" in value and "/" not in path else path  # a path stays told from a name
 
 
-def relocated(scenario: Scenario, folder: Path) -> Scenario:
+def relocated(scenario: Kind, folder: Path) -> Kind:
     """The same scenario, its relative paths seen from a folder: what a scenario.toml in there must say."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = tables[section][key]
+        value = tables.get(section, {}).get(key)
         if isinstance(value, str) and not Path(value).is_absolute() and ("/" in value or _is_file(Path(value))):
             path = os.path.relpath(value, folder)
             tables[section][key] = path if "/" in path else f"./{path}"
-    return Scenario.model_validate(tables)
+    return type(scenario).model_validate(tables)
 
 
 def _is_file(path: Path) -> bool:
@@ -147,7 +167,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _check_names(scenario: Scenario) -> None:
+def _check_names(scenario: AnyScenario) -> None:
     """Refuse hardware that no catalog has, used by the run or not; raises UnknownNameError."""
     cluster = scenario.cluster
     if not cluster.node.endswith(".toml") and cluster.node not in (nodes := catalog.names("nodes")):
@@ -156,7 +176,7 @@ def _check_names(scenario: Scenario) -> None:
         raise UnknownNameError("cluster.network", cluster.network, links)
 
 
-def scenario_toml(scenario: Scenario) -> str:
+def scenario_toml(scenario: AnyScenario) -> str:
     """A scenario as a TOML document that loads back to an equal one."""
     return tables_toml(scenario.model_dump(exclude_none=True))
 

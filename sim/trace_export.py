@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sim.result import Result
 from sim.serving.results import expand_steps
 from sim.stored_run import StoredRun
-
-MAX_EVENTS = 500_000  # more than a browser takes comfortably
+from sim.trace_file import MAX_EVENTS, cut_here, write_events
 
 
 def write_chrome_trace(result: Result | StoredRun, path: Path) -> int:
@@ -23,33 +18,7 @@ def write_chrome_trace(result: Result | StoredRun, path: Path) -> int:
     Times are microseconds, as the format wants. Runs of equal steps are drawn step by step as long as everything
     stays below MAX_EVENTS, else as one slice a run; beyond that the end is cut and the trace says when.
     """
-    count = 0
-    with _opened(path) as file:
-        file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
-        for event in _events(result):
-            _write(file, event, first=count == 0)
-            count += 1
-        file.write("\n]}\n")
-    return count
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    """For text; a gzip file without name and date, so that the same run gives the same bytes."""
-    if path.suffix != ".gz":
-        with path.open("w", encoding="utf-8") as file:
-            yield file
-        return
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped,
-        io.TextIOWrapper(zipped, encoding="utf-8") as file,
-    ):
-        yield file
-
-
-def _write(file: IO[str], event: dict[str, Any], first: bool) -> None:
-    file.write(("" if first else ",\n") + json.dumps(event, separators=(",", ":")))
+    return write_events(path, _events(result))
 
 
 def _events(result: Result | StoredRun) -> Iterator[dict[str, Any]]:
@@ -62,8 +31,7 @@ def _events(result: Result | StoredRun) -> Iterator[dict[str, Any]]:
         yield {"ph": "M", "name": "thread_name", "pid": replica, "tid": lane, "args": {"name": f"micro-batch {lane}"}}
     for made, row in enumerate(zip(*(steps[column].tolist() for column in Row._fields), strict=True)):
         if 3 * made > MAX_EVENTS:
-            at = Row(*row).start_s * 1e6
-            yield {"ph": "i", "s": "g", "name": f"cut here after {MAX_EVENTS} events", "pid": 0, "tid": 0, "ts": at}
+            yield cut_here(Row(*row).start_s * 1e6, MAX_EVENTS)
             return
         yield from _step_events(Row(*row))
 

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 MAX_POINTS = 4000  # in a fit: more change nothing but the wait
 FEWEST_POINTS = 60  # that make a fit, a fifth of them kept out
+KEPT_OUT_SHARE = 0.2  # of the regions of sizes
 FEWEST = 30  # in a regime, to trust its own spread
 UNTRUSTED = 0.3  # weight of timings taken under other conditions than a served model's
 
@@ -54,15 +55,17 @@ class Dataset:
     regions: tuple[str, ...]  # sizes whose factors of two bound the regions that are kept out of a fit
     source: Source
     facts: Mapping[str, float] = field(default_factory=dict)  # parameters that are known, and no part of the fit
+    fewest_points: int = FEWEST_POINTS  # that make a fit; fewer where priors stand behind every parameter
+    kept_out_share: float = KEPT_OUT_SHARE  # of the regions, about
 
     @property
     def fewest(self) -> int:
         """Points that a fit needs."""
-        return max(FEWEST_POINTS, 2 * len(self.start))
+        return max(self.fewest_points, 2 * len(self.start))
 
     def kept_out(self) -> Mask:
         """(points,): those whose region a fit does not see."""
-        return split_by_region({name: self.timings.sizes[name] for name in self.regions})
+        return split_by_region({name: self.timings.sizes[name] for name in self.regions}, self.kept_out_share)
 
 
 def fit_kernel(dataset: Dataset) -> KernelFit:
@@ -95,7 +98,7 @@ def fit_kernel(dataset: Dataset) -> KernelFit:
         np.where(sample.typical, 1.0, UNTRUSTED),
     )
     seen = training.pick(training.typical)
-    residual = _spreads(price(fitted.parameters, seen), seen.seconds)
+    residual = _spreads(price(fitted.parameters, seen), seen.seconds, _determined(fitted, tightened))
     doubt = _doubt(price, fitted, sample)
     fit = KernelFit(
         key=dataset.key,
@@ -120,9 +123,19 @@ def _with_sure(covariance: Floats, more: int) -> Floats:
     return larger
 
 
-def _spreads(price: Price, seconds: Floats) -> dict[str, float]:
-    """Residual spread by regime; one with few points takes that of all."""
-    error, regime = np.log(seconds / price.seconds), regimes(price)
+def _determined(fitted: Fitted, prior: Mapping[str, float]) -> float:
+    """How many parameters the points determine, and not their priors (MacKay, Neural Computation 4, 1992)."""
+    wide = np.array([prior.get(name, np.inf) for name in fitted.parameters])
+    return float(np.sum(np.clip(1.0 - np.diag(fitted.covariance) / wide**2, 0.0, 1.0)))
+
+
+def _spreads(price: Price, seconds: Floats, determined: float) -> dict[str, float]:
+    """Residual spread by regime; one with few points takes that of all.
+
+    determined: parameters that the points fixed, which leave as many fewer errors to judge by.
+    """
+    free = max(1.0, len(seconds) - determined)
+    error, regime = np.log(seconds / price.seconds) * np.sqrt(len(seconds) / free), regimes(price)
     overall = robust_spread(error)
     return {
         name: robust_spread(error[regime == i]) if np.count_nonzero(regime == i) >= FEWEST else overall

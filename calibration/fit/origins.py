@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from calibration.fit.kernel import Dataset
 
+FLASH_ATTENTION = "github.com/Dao-AILab/flash-attention, arXiv 2307.08691 and 2407.08608"
 AICONFIGURATOR = "github.com/ai-dynamo/aiconfigurator, Apache-2.0"
 LLMSERVINGSIM = "github.com/casys-kaist/LLMServingSim, MIT"
 OWN = "own"
@@ -17,6 +18,7 @@ ORIGINS = {
     "llmservingsim": f"LLMServingSim profiles of vLLM 0.19 ({LLMSERVINGSIM})",
     "vidur": "Vidur layer profiles (github.com/microsoft/vidur, MIT)",
     "llmservingsim/layers": f"LLMServingSim layer profiles ({LLMSERVINGSIM})",
+    "flash_attention": f"speeds in the figures of FlashAttention's authors ({FLASH_ATTENTION})",
     "aiconfigurator/trtllm": f"AI Configurator operator tables, TensorRT-LLM 1.0 to 1.3 ({AICONFIGURATOR})",
 }
 

@@ -65,7 +65,7 @@ def fit_all(request: FitRequest, watch: Watch = lambda _: None) -> list[FitFile]
     for name in request.devices:
         catalog.gpu(name)
     own = read_own(request.measurements, request.devices)
-    devices = request.devices or tuple(sorted({*own, *(published_devices() if request.data else ())}))
+    devices = request.devices or tuple(sorted({*own, *(published_devices(request.data) if request.data else ())}))
     tasks = [
         _Task(request.data, operator, device, request.date, own.get(device, {}))
         for operator in OPERATORS

@@ -10,6 +10,7 @@ ERRORS: dict[str, tuple[float, float]] = {
     "gemm": (0.05, 0.15),
     "attention_prefill": (0.06, 0.18),
     "attention_decode": (0.06, 0.18),
+    "attention_training": (0.06, 0.18),
     "power": (0.10, float("inf")),
     LINKS: (0.07, float("inf")),
 }

@@ -17,6 +17,7 @@ from hardware_models.framework import Framework, framework
 from hardware_models.ops import Collective, DeviceOp
 from hardware_models.own_figures import own_figures
 from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
+from hardware_models.topology.groups import network_link, scale_up_link, tensor_fabric
 from sim.scenario import Scenario, ServingSection
 from sim.serving.attention_cost import DecodeCost, PrefillCost
 from sim.serving.engine import Limits
@@ -158,41 +159,6 @@ def _check_gpus(scenario: Scenario, node: NodeSpec) -> None:
         )
 
 
-def tensor_fabric(node: NodeSpec, ranks: int, network: str | None) -> AnyFabric:
-    """What joins the ranks of one tensor-parallel group, packed into as few scale-up groups and nodes as possible."""
-    pcie = catalog.link(node.pcie)
-    if node.scale_up is not None and ranks <= node.scale_up_group:
-        return Fabric(_scale_up(node, node.scale_up, ranks), ranks)
-    if ranks <= node.gpus:
-        if node.scale_up is None or node.scale_up_group == 1:
-            return Fabric(pcie, ranks)
-        inner = Fabric(catalog.link(node.scale_up), node.scale_up_group)
-        return HierarchicalFabric(inner, Fabric(pcie, -(-ranks // node.scale_up_group)))
-    inside = tensor_fabric(node, max(node.gpus, node.scale_up_group), network)
-    inner = inside if isinstance(inside, Fabric) else inside.inner
-    return HierarchicalFabric(inner, Fabric(_network(node, network), -(-ranks // inner.ranks)))
-
-
-def _scale_up(node: NodeSpec, name: str, ranks: int) -> LinkSpec:
-    """What `ranks` neighbours of a scale-up group have for each other: in a mesh, only the links between them."""
-    link = catalog.link(name)
-    if link.topology != "mesh" or ranks == 1:
-        return link
-    peer = link.peer_bandwidth_bytes_per_s or link.bandwidth_bytes_per_s / (node.scale_up_group - 1)
-    share = min(link.bandwidth_bytes_per_s, (ranks - 1) * peer)
-    return link.narrowed(share)
-
-
-def _network(node: NodeSpec, name: str | None) -> LinkSpec:
-    """A GPU's share of its node's cards, as a link."""
-    if not node.nics:
-        raise ImpossibleError(f"cluster.node: {node.name} has no network card; keep a replica inside one node")
-    card = catalog.nic(node.nic)
-    link = catalog.link(name or card.link)
-    share = min(link.bandwidth_bytes_per_s, card.bandwidth_bytes_per_s) * min(1.0, node.nics / node.gpus)
-    return link.narrowed(share)
-
-
 def _stage(tables: _Tables, profile: Framework, layers: LayerRange) -> StageCost:
     eager_s = profile.kernels_per_layer * profile.launch_s * (layers.stop - layers.start)
     first = layers.start == 0
@@ -261,10 +227,10 @@ def _stage_link(node: NodeSpec, serving: ServingSection, scenario: Scenario) -> 
     """What joins two pipeline stages: the closest link that all ranks of a replica share."""
     ranks = serving.tensor_parallel_size * serving.pipeline_parallel_size
     if node.scale_up is not None and ranks <= node.scale_up_group:
-        return _scale_up(node, node.scale_up, 2)
+        return scale_up_link(node, node.scale_up, 2)
     if ranks <= node.gpus:
         return catalog.link(node.pcie)
-    return _network(node, scenario.cluster.network)
+    return network_link(node, scenario.cluster.network)
 
 
 def _transfer(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import simpy
-from pydantic import TypeAdapter, ValidationError
 
-from hardware_models.errors import DoesNotFitError, FleetcastError, UnknownNameError
-from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Router, Sequence
-from sim.scenario import PolicyChoice, Scenario
+from hardware_models.errors import DoesNotFitError
+from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Sequence
+from sim.policy_choice import make_policy
+from sim.scenario import Scenario
 from sim.serving.arrivals import ArrivalProcess, assign
 from sim.serving.deployment import Deployment, deploy
 from sim.serving.inbox import Inbox, RequestColumns
@@ -20,8 +19,6 @@ from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
 from workloads.randomness import stream
 from workloads.request import RequestTable
-
-Policy = TypeVar("Policy", bound=BatchScheduler | Router)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +125,3 @@ def _least_reservation(scheduler: BatchScheduler, block_size: int) -> int:
     """KV blocks taken on admission by the shortest request, a token in and a token out."""
     shortest = Sequence(index=0, arrival_s=0.0, prompt_tokens=1, output_tokens=1, priority=0, to_prefill=1)
     return scheduler.blocks_at_admission(shortest, block_size)
-
-
-def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Policy]], given: dict[str, Any]) -> Policy:
-    """An object of a registry's class from a scenario's table; raises FleetcastError naming the key that is wrong."""
-    if choice.name not in registry:
-        raise UnknownNameError(f"{key}.name", choice.name, registry)
-    kind = registry[choice.name]
-    known = {field.name for field in fields(kind)} - set(given)
-    for name in choice.keys:
-        if name not in known:
-            raise UnknownNameError(f"{key} '{choice.name}' key", name, known)
-    try:
-        policy: Policy = TypeAdapter(kind).validate_python({**given, **choice.keys})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Input should be ")
-        raise FleetcastError(f"{key}.{where} = {first['input']!r}: must be {message}") from None
-    return policy

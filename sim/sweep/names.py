@@ -8,9 +8,10 @@ from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.framework import framework
 from policies.serving import ROUTERS
+from sim.policy_choice import make_policy
 from sim.scenario import ClusterSection, Scenario, WorkloadSection
 from sim.serving.deployment import deploy
-from sim.serving.simulate import make_policy, make_scheduler
+from sim.serving.simulate import make_scheduler
 from workloads.generators import make_generator
 from workloads.models.catalog import model
 from workloads.traces.catalog import catalog_names

@@ -28,7 +28,7 @@ from hardware_models.kernels import attention_decode, attention_prefill
 DATE = datetime.date(2025, 1, 2)
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_tables = pytest.mark.skipif(not SHARED.is_dir(), reason="published tables are not part of the project")
-CALIBRATED = sorted(path for path in FOLDER.glob("*/attention_*.toml"))
+CALIBRATED = sorted(path for phase in ("prefill", "decode") for path in FOLDER.glob(f"*/attention_{phase}.toml"))
 
 
 def measured(phase: str, spec_name: str, parameters: dict[str, float], noise: float = 0.02) -> pd.DataFrame:

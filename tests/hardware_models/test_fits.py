@@ -70,7 +70,7 @@ def test_every_file_reads_and_its_spread_covers_what_it_kept_out(path):
     for fit in file.fit:
         assert set(fit.residual) == set(REGIMES)
         assert fit.held_out.points > 0
-        assert fit.held_out.coverage > 0.75, fit.key  # of 90 % intervals
+        assert fit.held_out.points < FEW or fit.held_out.coverage > 0.75, fit.key  # of 90 % intervals
         assert abs(fit.held_out.bias) < 0.15, fit.key
         # the median of |log error| is two thirds of a normal distribution's standard deviation
         spread = max(float(np.hypot(fit.residual[r], fit.doubt.get(r, 0.0))) for r in REGIMES)

@@ -1,0 +1,71 @@
+"""Training frameworks: which kernels they fuse, what they overlap, and what they keep in memory; dated data files."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.provenance import Frozen, Source
+
+FOLDER = Path(__file__).parent / "frameworks" / "training"
+
+
+class FusedKernels(Frozen):
+    """What is fused is neither written to memory nor read again; names as in `workloads.training.cut.Kernels`."""
+
+    fused_softmax: bool
+    fused_bias: bool
+    fused_norm: bool
+    fused_weight_gradient: bool
+    fused_rotary: bool
+    fused_loss: bool
+    gradient_dtype: Literal["fp32", "bf16"]
+
+
+class TrainingFramework(Frozen):
+    """One version of a training framework."""
+
+    name: str
+    date: str
+    attention: str  # its kernel unless a scenario says otherwise: "standard", "flash1", "flash2", ...
+    kernels: FusedKernels
+    overlap_tensor_parallel: bool  # exchanges of the backward run beside products that do not need them
+    overlap_p2p: bool  # sends between stages run while the next micro-batch computes
+    overlap_grad_reduce: bool  # gradients are reduced bucket by bucket while the backward goes on
+    overlap_param_gather: bool  # and gathered, after a sharded optimizer step, while the next forward goes on
+    gradient_reduce_dtype: Literal["fp32", "bf16"]  # of what data-parallel ranks exchange
+    matrix_factor: float = Field(gt=0)  # seconds of its matrix products over those of the calibration's library
+    matrix_sigma: float = Field(default=0.05, ge=0)  # standard deviation of the logarithm of that
+    collective_sms: int = Field(ge=0)  # multiprocessors that a collective's kernels occupy
+    optimizer_bytes_per_parameter: float = Field(gt=0)  # read and written by an optimizer step
+    bucket_bytes: int = Field(gt=0)  # of gradients reduced at once, where that overlaps
+    launch_s: float = Field(ge=0)  # of one kernel, on the host
+    host_s_per_step: float = Field(ge=0)  # data, loss scale, logging: the devices wait
+    host_sigma: float = Field(default=0.5, ge=0)  # standard deviation of the logarithm of host times
+    context_bytes: int = Field(ge=0)  # CUDA context, libraries and communication buffers, a GPU
+    workspace_bytes: int = Field(ge=0)  # of matrix products
+    fragmentation: float = Field(ge=0, lt=1)  # part of the allocator's memory that no tensor can use
+    source: dict[str, Source]
+
+
+@functools.cache
+def training_framework(name: str) -> TrainingFramework:
+    """A profile by file name; raises UnknownNameError."""
+    path = FOLDER / f"{name}.toml"
+    if "/" in name or not path.is_file():
+        raise UnknownNameError("training.framework", name, training_framework_names())
+    try:
+        return TrainingFramework.model_validate(tomllib.loads(path.read_text()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FleetcastError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def training_framework_names() -> list[str]:
+    """All profiles."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))

@@ -1,0 +1,86 @@
+"""What data-parallel ranks share out among themselves: optimizer state, gradients, weights (ZeRO: arXiv 1910.02054).
+
+Fully sharded data parallel (FSDP, arXiv 2304.11277) is stage 3 with its own words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MASTER_BYTES = 12.0  # fp32 weight and two moments of Adam, a parameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """Nothing is shared out: every rank holds all, and gradients are all-reduced once a step."""
+
+    overlap_grad_reduce: bool | None = None  # buckets go while the backward goes on; None: as the framework does
+    overlap_param_gather: bool | None = None
+
+    @property
+    def stage(self) -> int:
+        """ZeRO's: 1 shares out the optimizer, 2 gradients too, 3 weights too."""
+        return 0
+
+    @property
+    def prefetch(self) -> int:
+        """Layers gathered ahead of the one that computes, where weights are shared out."""
+        return 0
+
+    def weight_bytes(self, parameters: float, ranks: int, weight_width: float) -> float:
+        """Held at rest on one rank."""
+        return parameters * weight_width / (ranks if self.stage >= 3 else 1)
+
+    def gradient_bytes(self, parameters: float, ranks: int, gradient_width: float) -> float:
+        """Held from the first micro-batch to the optimizer's step."""
+        return parameters * gradient_width / (ranks if self.stage >= 2 else 1)
+
+    def optimizer_parameters(self, parameters: float, ranks: int) -> float:
+        """Whose state one rank holds, and updates."""
+        return parameters / (ranks if self.stage >= 1 else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zero1(Sharding):
+    """Each rank updates its part of the weights: gradients are reduce-scattered, weights gathered, once a step."""
+
+    @property
+    def stage(self) -> int:
+        """Optimizer state."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zero2(Sharding):
+    """Gradients are reduce-scattered after each micro-batch, and kept in parts."""
+
+    @property
+    def stage(self) -> int:
+        """Optimizer state and gradients."""
+        return 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zero3(Sharding):
+    """Weights too: each layer's are gathered before its forward and its backward, `prefetch_layers` ahead."""
+
+    prefetch_layers: int = 1
+
+    @property
+    def stage(self) -> int:
+        """Everything."""
+        return 3
+
+    @property
+    def prefetch(self) -> int:
+        """Layers gathered ahead."""
+        return self.prefetch_layers
+
+
+SHARDING: dict[str, type[Sharding]] = {
+    "none": Sharding,
+    "zero1": Zero1,
+    "zero2": Zero2,
+    "zero3": Zero3,
+    "fsdp": Zero3,
+}

@@ -1,0 +1,169 @@
+"""A training scenario made concrete: who computes which stage, over which links, in how many seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hardware_models import catalog
+from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
+from hardware_models.device import Device
+from hardware_models.dtypes import bytes_per_element
+from hardware_models.errors import ImpossibleError
+from hardware_models.specs import GpuSpec, NodeSpec
+from hardware_models.topology.groups import RankGroup, group_fabric
+from hardware_models.training_framework import TrainingFramework, training_framework
+from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING, Layout, PipelineSchedule, Sharding, check_layout
+from sim.policy_choice import make_policy
+from sim.training.pricing import OperatorPrices
+from sim.training.stage import StagePricer, StageWork
+from sim.training_scenario import TrainingScenario
+from workloads.models.architecture import ModelArchitecture
+from workloads.models.catalog import model as load_model
+from workloads.models.stages import split_layers
+from workloads.training.cut import Cut, Kernels
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDeployment:
+    """Everything a step's graph is made of."""
+
+    scenario: TrainingScenario
+    architecture: ModelArchitecture
+    node: NodeSpec
+    gpu: GpuSpec
+    framework: TrainingFramework
+    layout: Layout
+    schedule: PipelineSchedule
+    sharding: Sharding
+    cut: Cut
+    stages: tuple[StageWork, ...]  # in the model's order
+    stage_layers: tuple[int, ...]
+    tensor_fabric: AnyFabric | None
+    data_fabric: AnyFabric | None  # among copies of the model
+    pipeline_fabric: AnyFabric | None  # between neighbouring stages
+    send_bytes: float  # of activations, or of their gradients, a rank sends to the next stage
+    cluster_gpus: int
+    vocabulary: int  # rows of the token table, padded
+
+    @property
+    def overlap_grad_reduce(self) -> bool:
+        """Do gradients go while the backward goes on?"""
+        own = self.sharding.overlap_grad_reduce
+        return self.framework.overlap_grad_reduce if own is None else own
+
+    @property
+    def overlap_param_gather(self) -> bool:
+        """Are updated weights gathered while the next forward goes on?"""
+        own = self.sharding.overlap_param_gather
+        return self.framework.overlap_param_gather if own is None else own
+
+    @property
+    def send_s(self) -> float:
+        """Seconds of one send, and of making it whole again on every tensor-parallel rank that needs it so."""
+        if self.pipeline_fabric is None:
+            return 0.0
+        seconds = float(self.pipeline_fabric.seconds("send_recv", self.send_bytes))
+        if self.tensor_fabric is None or self.cut.sequence_parallel:
+            return seconds
+        return seconds + float(self.tensor_fabric.seconds("all_gather", self.send_bytes * self.cut.tp))
+
+    @property
+    def budget_bytes(self) -> float:
+        """What tensors of one GPU may take: its memory less context and what the allocator cannot use."""
+        usable = self.gpu.memory_bytes - self.framework.context_bytes
+        return usable * (1.0 - self.framework.fragmentation)
+
+
+def deploy_training(scenario: TrainingScenario) -> TrainingDeployment:
+    """Build it; raises ImpossibleError for a plan that cannot be, UnknownNameError for a name that no catalog has."""
+    training = scenario.training
+    architecture = trained_model(scenario)
+    node = catalog.node(scenario.cluster.node)
+    gpu, framework = catalog.gpu(node.gpu), training_framework(training.framework)
+    schedule = make_policy("training.schedule", training.schedule, SCHEDULES, {})
+    sharding = make_policy("training.sharding", training.sharding, SHARDING, {})
+    recompute = make_policy("training.recompute", training.recompute, RECOMPUTE, {})
+    cluster_gpus = node.gpus * scenario.cluster.nodes
+    layout = lay_out(scenario, cluster_gpus)
+    check_layout(layout, architecture, schedule, training.seq_length)
+    tp = layout.tp
+    cut = Cut(
+        micro_batch=layout.micro_batch,
+        seq_length=training.seq_length,
+        tp=tp,
+        cp=layout.cp,
+        sequence_parallel=tp > 1 if training.sequence_parallel is None else training.sequence_parallel and tp > 1,
+        attention=training.attention or framework.attention,
+        dtype=training.precision,
+        dropout=training.dropout,
+    )
+    fused = framework.kernels.model_dump()
+    if training.fused_norm is not None:
+        fused["fused_norm"] = training.fused_norm
+    tensor = _fabric(scenario, node, tp, 1)
+    prices = OperatorPrices(Device(gpu), tensor, framework)
+    pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
+    parts = split_layers(architecture.num_layers, schedule.stages(layout.pp))
+    copies = layout.dp * layout.cp
+    return TrainingDeployment(
+        scenario, architecture, node, gpu, framework, layout, schedule, sharding, cut,
+        tuple(pricer.stage(part) for part in parts), tuple(part.stop - part.start for part in parts),
+        tensor, _fabric(scenario, node, copies, tp), _fabric(scenario, node, min(layout.pp, 2), tp * copies),
+        _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary,
+    )  # fmt: skip
+
+
+def trained_model(scenario: TrainingScenario) -> ModelArchitecture:
+    """The scenario's model, with its own vocabulary if it gives one."""
+    architecture = load_model(scenario.model.config)
+    rows = scenario.model.vocab_size
+    return architecture if rows is None else replace(architecture, vocab_size=rows)
+
+
+def lay_out(scenario: TrainingScenario, cluster_gpus: int) -> Layout:
+    """Ranks along each dimension; raises ImpossibleError where they do not make up the cluster."""
+    training = scenario.training
+    model_gpus = training.tensor_parallel_size * training.pipeline_parallel_size * training.context_parallel_size
+    sizes = (
+        f"tensor_parallel_size = {training.tensor_parallel_size} x pipeline_parallel_size ="
+        f" {training.pipeline_parallel_size} x context_parallel_size = {training.context_parallel_size}"
+    )
+    copies = training.data_parallel_size or cluster_gpus // model_gpus
+    if copies < 1 or copies * model_gpus > cluster_gpus:
+        raise ImpossibleError(
+            f"training.{sizes} need {model_gpus * max(copies, 1)} GPUs; cluster.nodes = {scenario.cluster.nodes} has"
+            f" {cluster_gpus}"
+        )
+    if training.data_parallel_size is None and cluster_gpus % model_gpus:
+        raise ImpossibleError(
+            f"training.{sizes}: {model_gpus} does not divide the cluster's {cluster_gpus} GPUs; change one of them or"
+            " give data_parallel_size"
+        )
+    return Layout(
+        tp=training.tensor_parallel_size,
+        pp=training.pipeline_parallel_size,
+        dp=copies,
+        cp=training.context_parallel_size,
+        ep=training.expert_parallel_size,
+        micro_batch=training.micro_batch_size,
+        global_batch=training.global_batch_size,
+    )
+
+
+def _send_bytes(architecture: ModelArchitecture, cut: Cut) -> float:
+    """Tensor-parallel ranks send a part each (Megatron-LM's scatter-gather, or sequence parallelism)."""
+    return cut.tokens * architecture.hidden_size * bytes_per_element(cut.dtype) / cut.tp
+
+
+def _fabric(scenario: TrainingScenario, node: NodeSpec, ranks: int, stride: int) -> AnyFabric | None:
+    """Among ranks so many GPUs apart, by the framework's collectives alone; None where there is but one."""
+    if ranks < 2:
+        return None
+    fabric = group_fabric(node, RankGroup(stride, ranks), network=scenario.cluster.network)
+    if isinstance(fabric, HierarchicalFabric):
+        return HierarchicalFabric(_plain(fabric.inner), _plain(fabric.outer))
+    return _plain(fabric)
+
+
+def _plain(fabric: Fabric) -> Fabric:
+    return replace(fabric, custom_all_reduce=False)

@@ -1,0 +1,63 @@
+"""Memory of a training step: what is held all along, what the schedule takes and gives back, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardware_models.dtypes import bytes_per_element
+from policies.parallelism.sharding import MASTER_BYTES
+from sim.graph.memory import MemoryLedger, Peak
+from sim.graph.times import Times
+from sim.training.data_parallel import Exchanges
+from sim.training.deployment import TrainingDeployment
+
+
+def held_bytes(deployment: TrainingDeployment, exchanges: Exchanges, device: int) -> dict[str, float]:
+    """Held from the first to the last moment of a step on one rank of a pipeline stage, by owner."""
+    parameters = exchanges.device_parameters(device)
+    sharding, ranks = deployment.sharding, exchanges.ranks
+    gradient_width = bytes_per_element(deployment.framework.kernels.gradient_dtype)
+    held = {
+        "weights": sharding.weight_bytes(parameters, ranks, bytes_per_element(deployment.cut.dtype)),
+        "gradients": sharding.gradient_bytes(parameters, ranks, gradient_width),
+        "optimizer": sharding.optimizer_parameters(parameters, ranks) * MASTER_BYTES,
+        "workspace": float(deployment.framework.workspace_bytes),
+    }
+    if exchanges.zero == 3:
+        stages = deployment.schedule.stages_on(device, deployment.layout.pp)
+        layer = max(deployment.stages[stage].parameters / deployment.stage_layers[stage] for stage in stages)
+        held["gathered weights"] = layer * bytes_per_element(deployment.cut.dtype) * (2 + sharding.prefetch)
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Of one rank of each pipeline stage."""
+
+    peaks: tuple[Peak, ...]
+    budget_bytes: float
+
+    @property
+    def worst(self) -> int:
+        """The stage with the highest peak."""
+        return max(range(len(self.peaks)), key=lambda device: self.peaks[device].used_bytes)
+
+    @property
+    def fits(self) -> bool:
+        """Is every peak within what tensors may take?"""
+        return self.peaks[self.worst].used_bytes <= self.budget_bytes
+
+    def verdict(self) -> str:
+        """How full the fullest stage gets, when, and of what."""
+        peak = self.peaks[self.worst]
+        owners = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in list(peak.owners.items())[:4])
+        return (
+            f"pipeline stage {self.worst} holds {peak.used_bytes / 1e9:.1f} GB after {peak.t_s:.3g} s ({owners});"
+            f" tensors of a GPU may take {self.budget_bytes / 1e9:.1f} GB"
+        )
+
+
+def memory_use(deployment: TrainingDeployment, ledger: MemoryLedger, times: Times) -> MemoryUse:
+    """Read off an executed step."""
+    usage = ledger.usage(times)
+    return MemoryUse(tuple(usage.peak(pool) for pool in range(deployment.layout.pp)), deployment.budget_bytes)

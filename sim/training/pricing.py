@@ -1,0 +1,140 @@
+"""Seconds of training operators on one rank, by what they wait for, and how unsure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from hardware_models.collectives import AnyFabric
+from hardware_models.device import Device
+from hardware_models.ops import AttentionTraining, Collective, Gemm, GroupedGemm
+from hardware_models.training_framework import TrainingFramework
+from workloads.training.operator import TrainingOp, TrainingOperator
+
+FACTORS = ("matrix products", "attention", "passes", "collectives", "software")
+
+
+class Spent(NamedTuple):
+    """Seconds of a rank's compute stream, by what they wait for; `unsure_s` is a column a factor of FACTORS: seconds
+    that one standard deviation of it moves.
+    """
+
+    compute_s: float = 0.0
+    memory_s: float = 0.0
+    launch_s: float = 0.0
+    network_s: float = 0.0
+    kernels: int = 0
+    matrix_flop: float = 0.0  # of products and attention
+    moved_bytes: float = 0.0  # from and to memory
+    unsure_s: tuple[float, ...] = (0.0,) * len(FACTORS)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.compute_s + self.memory_s + self.launch_s + self.network_s
+
+    def plus(self, other: Spent) -> Spent:
+        """One after the other."""
+        return Spent(
+            self.compute_s + other.compute_s,
+            self.memory_s + other.memory_s,
+            self.launch_s + other.launch_s,
+            self.network_s + other.network_s,
+            self.kernels + other.kernels,
+            self.matrix_flop + other.matrix_flop,
+            self.moved_bytes + other.moved_bytes,
+            tuple(a + b for a, b in zip(self.unsure_s, other.unsure_s, strict=True)),
+        )
+
+    def times(self, count: float) -> Spent:
+        """So many times the same."""
+        return Spent(
+            self.compute_s * count,
+            self.memory_s * count,
+            self.launch_s * count,
+            self.network_s * count,
+            round(self.kernels * count),
+            self.matrix_flop * count,
+            self.moved_bytes * count,
+            tuple(part * count for part in self.unsure_s),
+        )
+
+
+NOTHING = Spent()
+
+
+def total(parts: Iterable[Spent]) -> Spent:
+    """All, one after the other."""
+    result = NOTHING
+    for part in parts:
+        result = result.plus(part)
+    return result
+
+
+class OperatorPrices:
+    """Prices operators of one rank on a device, its tensor-parallel fabric and a framework."""
+
+    def __init__(self, device: Device, fabric: AnyFabric | None, framework: TrainingFramework) -> None:
+        self.device = device
+        self.fabric = fabric
+        self.framework = framework
+        self._share = min(1.0, framework.collective_sms / device.spec.sm_count)
+
+    def forward(self, operator: TrainingOperator) -> Spent:
+        """Its forward, exchanges before and after it included."""
+        return total([
+            self.exchange(operator.forward_before),
+            *(self.op(op) for op in operator.forward),
+            self.exchange(operator.forward_after),
+        ])  # fmt: skip
+
+    def backward_input(self, operator: TrainingOperator) -> Spent:
+        """Gradients of activations, with what stands alone before them or runs beside them."""
+        work = total(self.op(op) for op in operator.backward_input)
+        return self.exchange(operator.backward_before).plus(self.beside(work, operator.beside_input))
+
+    def backward_weight(self, operator: TrainingOperator) -> Spent:
+        """Gradients of weights, with what runs beside them."""
+        return self.beside(total(self.op(op) for op in operator.backward_weight), operator.beside_weight)
+
+    def op(self, op: TrainingOp) -> Spent:
+        """One kernel."""
+        price = self.device.price(op)
+        matrix = isinstance(op, Gemm | GroupedGemm)
+        factor = self.framework.matrix_factor if matrix else 1.0
+        busy = float(max(price.compute_s, price.memory_s)) * factor
+        compute = bool(price.compute_bound)
+        unsure = [0.0] * len(FACTORS)
+        which = 0 if matrix else 1 if isinstance(op, AttentionTraining) else 2
+        unsure[which] = float(self.device.sigma(op, price)) * busy
+        return Spent(
+            compute_s=busy * compute,
+            memory_s=busy * (not compute),
+            launch_s=float(price.launch_s),
+            kernels=1,
+            matrix_flop=float(op.flop) if which < 2 else 0.0,
+            moved_bytes=float(op.moved_bytes),
+            unsure_s=tuple(unsure),
+        )
+
+    def exchange(self, collective: Collective | None) -> Spent:
+        """A collective that nothing runs beside."""
+        if collective is None or self.fabric is None:
+            return NOTHING
+        seconds = float(self.fabric.seconds(collective.kind, collective.payload_bytes))
+        sigma = float(self.fabric.sigma(collective.kind, collective.payload_bytes))
+        unsure = [0.0] * len(FACTORS)
+        unsure[3] = sigma * seconds
+        return Spent(network_s=seconds, kernels=1, unsure_s=tuple(unsure))
+
+    def beside(self, work: Spent, collective: Collective | None) -> Spent:
+        """Work and a collective at once, where the framework overlaps them: the collective's kernels take their
+        multiprocessors from the work for as long as they run.
+        """
+        exchange = self.exchange(collective)
+        if not self.framework.overlap_tensor_parallel or work.seconds == 0.0:
+            return work.plus(exchange)
+        slowed = work.seconds + exchange.seconds * self._share
+        exposed = max(exchange.seconds, slowed) - work.seconds
+        hidden = exposed / exchange.seconds if exchange.seconds else 0.0
+        return work.plus(exchange.times(hidden)._replace(kernels=exchange.kernels))

@@ -1,0 +1,52 @@
+"""Why a step takes as long as it does, and what a reader must know to trust its figures, in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.training.simulate import TrainingRun
+
+WORDS = {
+    "compute_fraction": "arithmetic",
+    "memory_fraction": "memory traffic",
+    "launch_fraction": "kernel launches",
+    "network_fraction": "tensor-parallel exchanges",
+    "host_fraction": "the host",
+    "idle_fraction": "waiting",
+}
+
+
+def bottleneck(summary: dict[str, Any]) -> str:
+    """The largest share of the step, the next, and what the waiting is for."""
+    shares = sorted(summary["bound_by"].items(), key=lambda item: -item[1])
+    first, second = shares[0], shares[1]
+    text = f"{first[1]:.0%} of the step goes to {WORDS[first[0]]}, then {second[1]:.0%} to {WORDS[second[0]]}"
+    idle = summary["bound_by"]["idle_fraction"]
+    if idle < 0.02:
+        return f"{text}."
+    bubble, exposed = summary["pipeline_bubble_fraction"], summary["exposed"]
+    waits = {
+        "pipeline bubbles": bubble,
+        "exchanges between copies": exposed["data_parallel_fraction"],
+    }
+    cause = max(waits, key=lambda name: waits[name])
+    return f"{text}; GPUs wait {idle:.0%} of it, most for {cause}."
+
+
+def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
+    """What must be known."""
+    deployment = run.deployment
+    said = []
+    idle = deployment.cluster_gpus - deployment.layout.gpus
+    if idle:
+        said.append(f"{idle} of {deployment.cluster_gpus} GPUs train nothing; they cost all the same")
+    if not run.memory.fits:
+        said.append(f"the plan does not fit: {run.memory.verdict()}")
+    elif run.memory.peaks[run.memory.worst].used_bytes > 0.95 * run.memory.budget_bytes:
+        said.append(f"memory is nearly full: {run.memory.verdict()}")
+    sizes = set(deployment.stage_layers)
+    if len(sizes) > 1:
+        said.append(f"stages hold {min(sizes)} to {max(sizes)} layers: the others wait for the longest")
+    if summary["usd_per_gpu_h"] is None:
+        said.append(f"{deployment.gpu.name} has no list price: no cost is given")
+    return said

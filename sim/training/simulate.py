@@ -1,0 +1,46 @@
+"""Runs a training step: its graph by max-plus or on the clock, its memory, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hardware_models.errors import DoesNotFitError
+from policies.task_graph import TaskGraph
+from sim.graph.executor import execute
+from sim.graph.max_plus import max_plus
+from sim.graph.memory import MemoryLedger
+from sim.graph.times import Times
+from sim.training.data_parallel import Exchanges
+from sim.training.deployment import TrainingDeployment, deploy_training
+from sim.training.memory import MemoryUse, memory_use
+from sim.training.step_graph import StepGraphBuilder
+from sim.training_scenario import TrainingScenario
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """One step, run."""
+
+    deployment: TrainingDeployment
+    exchanges: Exchanges
+    graph: TaskGraph
+    times: Times
+    memory: MemoryUse
+
+
+def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> TrainingRun:
+    """Run one step; raises ImpossibleError for a plan that cannot be, DoesNotFitError for one beyond a GPU's memory.
+
+    exact: on SimPy's clock instead of by max-plus; the times are equal.
+    """
+    deployment = deploy_training(scenario)
+    builder = StepGraphBuilder(deployment)
+    graph = builder.build()
+    times = execute(graph) if exact else max_plus(graph)
+    memory = memory_use(deployment, MemoryLedger(graph), times)
+    if scenario.training.check_memory and not memory.fits:
+        raise DoesNotFitError(
+            f"training: {memory.verdict()}; cut the model finer, recompute, shard more, or set"
+            " training.check_memory = false to run it all the same"
+        )
+    return TrainingRun(deployment, builder.exchanges, graph, times, memory)

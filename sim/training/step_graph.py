@@ -1,0 +1,157 @@
+"""A training step as a graph of tasks: host, passes of micro-batches, sends, exchanges between copies, optimizer.
+
+One rank of each pipeline stage stands for all its tensor-parallel neighbours and copies, which do the same at the same
+time. A step begins with the gathering of weights that the one before left in parts, and ends when they are updated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+from policies.parallelism.schedules import BACKWARD_WEIGHT, FORWARD, Programs, Slot, SlotTimes, dependencies
+from policies.task_graph import NO_STREAM, TaskGraph
+from sim.training.data_parallel import Exchanges
+from sim.training.deployment import TrainingDeployment
+from sim.training.memory import held_bytes
+
+HOST, GATHER, REDUCE, TIED, OPTIMIZER = "host", "param gather", "grad reduce", "tied embedding", "optimizer"
+SEND_FORWARD, SEND_BACKWARD = "send forward", "send backward"
+
+
+@dataclass(slots=True)
+class _Device:
+    """Streams of one stage's rank, and what its next compute task must wait for."""
+
+    compute: int
+    send_forward: int
+    send_backward: int
+    data: int
+    pool: int
+
+
+class StepGraphBuilder:
+    """Writes the graph of one step."""
+
+    def __init__(self, deployment: TrainingDeployment) -> None:
+        self.deployment = deployment
+        layout, schedule = deployment.layout, deployment.schedule
+        self.exchanges = Exchanges(deployment)
+        self.times = slot_times(deployment)
+        self.programs: Programs = schedule.programs(layout.pp, layout.micro_batches, self.times)
+        self.graph = TaskGraph()
+        self.devices = [self._device(device) for device in range(layout.pp)]
+        self.held = [held_bytes(deployment, self.exchanges, device) for device in range(layout.pp)]
+        self.first: list[int] = []  # task of each slot, or the first and last of its parts
+        self.last: list[int] = []
+
+    def build(self) -> TaskGraph:
+        """The whole step."""
+        host = [self._begin(device) for device in range(len(self.devices))]
+        for device, one in enumerate(self.devices):
+            self.exchanges.begin(self.graph, one.data, one.compute, device, host[device])
+        for device, program in enumerate(self.programs):
+            self._passes(device, program)
+        self._connect()
+        self._finish()
+        return self.graph
+
+    def _device(self, device: int) -> _Device:
+        graph = self.graph
+        return _Device(
+            graph.add_stream(device, "compute"),
+            graph.add_stream(device, SEND_FORWARD),
+            graph.add_stream(device, SEND_BACKWARD),
+            graph.add_stream(device, "data"),
+            graph.add_pool(device, "hbm"),
+        )
+
+    def _begin(self, device: int) -> int:
+        """What the host does before a step, and memory that is held all along."""
+        one = self.devices[device]
+        task = self.graph.add(one.compute, self.deployment.framework.host_s_per_step, HOST)
+        for owner, size in self.held[device].items():
+            self.graph.acquire(task, one.pool, size, owner)
+        return task
+
+    def _passes(self, device: int, program: tuple[Slot, ...]) -> None:
+        """A device's slots in its order, each as one task or as one a part of its layers."""
+        one, columns = self.devices[device], self.times.columns_s()
+        ends = {}
+        for index, slot in enumerate(program):
+            if slot.work != FORWARD:
+                ends[slot.stage] = index
+        final = set(ends.values())  # the last backward of each stage: its gradients are whole
+        for index, slot in enumerate(program):
+            seconds = columns[slot.work][slot.stage]
+            tasks = self.exchanges.compute(self.graph, one.compute, one.data, slot, seconds, final=index in final)
+            self.first.append(tasks[0])
+            self.last.append(tasks[-1])
+            self._hold(one.pool, slot, tasks)
+
+    def _hold(self, pool: int, slot: Slot, tasks: list[int]) -> None:
+        graph, stage = self.graph, self.deployment.stages[slot.stage]
+        if slot.work == FORWARD:
+            graph.acquire(tasks[0], pool, stage.activation_bytes, "activations")
+            return
+        kept = stage.weight_input_bytes
+        freed = kept if slot.work == BACKWARD_WEIGHT else stage.activation_bytes
+        freed -= kept if slot.work == "backward_input" else 0.0
+        graph.release(tasks[-1], pool, freed, "activations")
+        if slot.work != BACKWARD_WEIGHT:
+            graph.acquire(tasks[0], pool, stage.working_bytes, "working")
+            graph.release(tasks[-1], pool, stage.working_bytes, "working")
+
+    def _connect(self) -> None:
+        """Slots wait for one another; between devices, for a send."""
+        slots = list(chain.from_iterable(self.programs))
+        owner = [device for device, program in enumerate(self.programs) for _ in program]
+        send_s = self.deployment.send_s
+        sends: dict[int, int] = {}
+        for target, sources in enumerate(dependencies(self.programs)):
+            for source in sources:
+                awaited = self.last[source]
+                if owner[source] != owner[target] and send_s > 0:
+                    awaited = sends[source] = self._send(owner[source], slots[source], awaited, send_s)
+                self.graph.wait_for(self.first[target], awaited)
+        if not self.deployment.framework.overlap_p2p:
+            for source, send in sends.items():  # the sender stands still until its bytes have gone
+                if source + 1 < len(slots) and owner[source + 1] == owner[source]:
+                    self.graph.wait_for(self.first[source + 1], send)
+
+    def _send(self, device: int, slot: Slot, after: int, send_s: float) -> int:
+        one = self.devices[device]
+        forward = slot.work == FORWARD
+        stream, kind = (one.send_forward, SEND_FORWARD) if forward else (one.send_backward, SEND_BACKWARD)
+        return self.graph.add(stream, send_s, kind, [after], name=f"{kind} {slot.micro_batch} of stage {slot.stage}")
+
+    def _finish(self) -> None:
+        """Gradients become whole, everybody agrees on their norm, weights are updated."""
+        graph, one = self.graph, self.devices
+        starts = [0]
+        for program in self.programs:
+            starts.append(starts[-1] + len(program))
+        reduced = [
+            self.exchanges.reduce(graph, one[device].data, device, self.last[starts[device + 1] - 1])
+            for device in range(len(one))
+        ]
+        if tied := self.exchanges.tied_s:
+            reduced.append(graph.add(one[0].data, tied, TIED, [reduced[0], reduced[-1]]))
+        agreed = graph.add(NO_STREAM, self.exchanges.norm_s, "grad norm", reduced)
+        for device, streams in enumerate(one):
+            task = graph.add(streams.compute, self.exchanges.optimizer_s(device), OPTIMIZER, [agreed])
+            for owner, size in self.held[device].items():
+                graph.release(task, streams.pool, size, owner)
+
+
+def slot_times(deployment: TrainingDeployment) -> SlotTimes:
+    """Seconds and bytes of each stage's passes, as schedules that plan with them want."""
+    stages = deployment.stages
+    return SlotTimes(
+        forward_s=tuple(one.forward.seconds for one in stages),
+        backward_input_s=tuple(one.backward_input.seconds for one in stages),
+        backward_weight_s=tuple(one.backward_weight.seconds for one in stages),
+        activation_bytes=tuple(one.activation_bytes for one in stages),
+        weight_input_bytes=tuple(one.weight_input_bytes for one in stages),
+        send_s=deployment.send_s,
+    )

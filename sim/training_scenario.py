@@ -1,0 +1,71 @@
+"""A training scenario: what a user writes down of a model, a cluster and a plan to train it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from sim.scenario import ClusterSection, PolicyChoice, Section
+
+
+class TrainedModelSection(Section):
+    """[model]: the network."""
+
+    config: str = Field(min_length=1, description="network: a catalog name, or the path of a Hugging Face config.json")
+    vocab_size: int | None = Field(default=None, ge=1, description="rows of the token table; absent: as in config")
+
+
+class TrainingSection(Section):
+    """[training]: a plan, in Megatron-LM's words."""
+
+    framework: str = Field(default="megatron-core-0.8", description="training software, as a profile of what it does")
+    seq_length: int = Field(default=4096, ge=1, le=100_000_000, description="tokens of a sequence")
+    global_batch_size: int = Field(ge=1, le=100_000_000, description="sequences of a step, over all GPUs")
+    micro_batch_size: int = Field(default=1, ge=1, le=1_000_000, description="sequences that a GPU computes at once")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share each layer")
+    pipeline_parallel_size: int = Field(default=1, ge=1, description="stages that the layers are split over")
+    context_parallel_size: int = Field(default=1, ge=1, description="GPUs that share each sequence")
+    expert_parallel_size: int = Field(default=1, ge=1, description="GPUs that share the experts of a layer")
+    data_parallel_size: int | None = Field(
+        default=None, ge=1, description="copies of the model; absent: as many as the cluster's GPUs make"
+    )
+    sequence_parallel: bool | None = Field(
+        default=None, description="norms and residuals divided over tensor-parallel GPUs; absent: where there are any"
+    )
+    schedule: PolicyChoice = Field(
+        default=PolicyChoice(name="1f1b"), description="in what order stages run their micro-batches"
+    )
+    sharding: PolicyChoice = Field(
+        default=PolicyChoice(name="zero1"), description="what copies of the model share out among them"
+    )
+    recompute: PolicyChoice = Field(
+        default=PolicyChoice(name="none"), description="activations computed again: none, selective or full"
+    )
+    attention: str | None = Field(default=None, description="attention kernel; absent: the framework's")
+    precision: Literal["bf16", "fp16"] = Field(default="bf16", description="number format of matrix products")
+    dropout: bool = Field(default=False, description="dropout on attention, embeddings and residuals")
+    fused_norm: bool | None = Field(default=None, description="one kernel a norm; absent: as the framework does")
+    check_memory: bool = Field(default=True, description="refuse a plan that does not fit; false: run it and say so")
+
+    @field_validator("schedule", "sharding", "recompute", mode="before")
+    @classmethod
+    def _by_name(cls, choice: Any) -> Any:
+        return {"name": choice} if isinstance(choice, str) else choice
+
+
+class TrainingScenario(Section):
+    """Everything one simulated training step needs."""
+
+    name: str = Field(default="training", min_length=1, max_length=200, description="what reports call the run")
+    seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
+    model: TrainedModelSection
+    cluster: ClusterSection
+    training: TrainingSection
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is no name; give one line of printable text")
+        return name

@@ -1,0 +1,62 @@
+"""What stands before the first layer and after the last in training: embedding, output projection and loss."""
+
+from __future__ import annotations
+
+from hardware_models.dtypes import bytes_per_element
+from hardware_models.ops import Embedding
+from workloads.models.architecture import ModelArchitecture
+from workloads.training.cut import Cut, Kernels
+from workloads.training.layer import LayerWriter
+from workloads.training.operator import TrainingOperator
+
+
+def embedding_operators(architecture: ModelArchitecture, cut: Cut, kernels: Kernels) -> tuple[TrainingOperator, ...]:
+    """Rows of the token table, which is divided over ranks by vocabulary; backward adds to the rows."""
+    write = LayerWriter(architecture=architecture, cut=cut, kernels=kernels)
+    width = bytes_per_element(cut.dtype)
+    gather = Embedding(tokens=float(cut.tokens), width=architecture.hidden_size, dtype=cut.dtype)
+    tables = 2 if architecture.learned_positions else 1
+    payload = cut.tokens * architecture.hidden_size * width
+    divided = cut.sequence_parallel and cut.tp > 1
+    dropped = cut.residual_tokens * architecture.hidden_size if cut.dropout else 0.0
+    drop = (write.stream(dropped, reads=1, writes=1.5),) if dropped else ()
+    drop_back = (write.stream(dropped, reads=1.5, writes=1),) if dropped else ()
+    return (
+        TrainingOperator(
+            name="embedding",
+            part="embedding",
+            forward=(gather,) * tables + drop,
+            backward_input=drop_back,
+            backward_weight=(gather,) * tables,
+            saved_bytes=dropped,
+            forward_after=write.collective("reduce_scatter" if divided else "all_reduce", payload),
+            backward_before=write.collective("all_gather", payload) if divided else None,
+        ),
+    )
+
+
+def head_operators(
+    architecture: ModelArchitecture, cut: Cut, kernels: Kernels, *, vocabulary: int
+) -> tuple[TrainingOperator, ...]:
+    """Final norm, logits of `vocabulary` rows (padded, over all tensor-parallel ranks) and their loss, which exchanges
+    a maximum and two sums a token.
+    """
+    write = LayerWriter(architecture=architecture, cut=cut, kernels=kernels)
+    shard = vocabulary // cut.tp
+    logits, sums = float(cut.tokens) * shard, cut.tokens * bytes_per_element("fp32")
+    if kernels.fused_loss:
+        forward, backward = write.stream(logits, reads=1, writes=0), write.stream(logits, reads=1, writes=1)
+        saved = logits * bytes_per_element(cut.dtype)
+    else:  # cast to fp32, maximum, difference, exponential, sum, quotient; backward scales and casts
+        forward, backward = write.stream(logits, reads=11, writes=8), write.stream(logits, reads=4, writes=3)
+        saved = logits * bytes_per_element("fp32")
+    loss = TrainingOperator(
+        name="loss",
+        part="head",
+        forward=(forward,),
+        backward_input=(backward,),
+        saved_bytes=saved,
+        forward_after=write.collective("all_reduce", 3 * sums),
+    )
+    norm = (write.norm("final_norm"),) if architecture.final_norm else ()
+    return (*norm, write.column_parallel("lm_head", n=shard, k=architecture.hidden_size, bias=False), loss)
