@@ -36,11 +36,23 @@ class TrainingSection(Section):
     schedule: PolicyChoice = Field(
         default=PolicyChoice(name="1f1b"), description="in what order stages run their micro-batches"
     )
+    layers_per_stage: list[int] | None = Field(
+        default=None, description="layers of each stage in the model's order; absent: even"
+    )
+    account_for_embedding_in_pipeline_split: bool = Field(
+        default=False, description="the embedding counts as a layer of the first stage"
+    )
+    account_for_loss_in_pipeline_split: bool = Field(
+        default=False, description="the output projection counts as a layer of the last stage"
+    )
     sharding: PolicyChoice = Field(
         default=PolicyChoice(name="zero1"), description="what copies of the model share out among them"
     )
     recompute: PolicyChoice = Field(
         default=PolicyChoice(name="none"), description="activations computed again: none, selective or full"
+    )
+    overlap_p2p_communication: bool | None = Field(
+        default=None, description="sends between stages run beside the next pass; absent: as the framework does"
     )
     attention: str | None = Field(default=None, description="attention kernel; absent: the framework's")
     precision: Literal["bf16", "fp16"] = Field(default="bf16", description="number format of matrix products")

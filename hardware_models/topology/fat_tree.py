@@ -1,4 +1,4 @@
-"""Folded Clos networks: leaves and spines, pods below core switches, several planes (Leiserson, 1985)."""
+"""Fat trees: leaves and spines, pods below core switches, several planes (Leiserson, 1985)."""
 
 from __future__ import annotations
 

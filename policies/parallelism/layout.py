@@ -34,13 +34,15 @@ class Layout:
         return self.global_batch // (self.micro_batch * self.dp)
 
 
-def check_layout(layout: Layout, architecture: ModelArchitecture, schedule: PipelineSchedule, seq_length: int) -> None:
-    """Raise ImpossibleError, in one sentence, for a plan that cannot be."""
+def check_layout(
+    layout: Layout, architecture: ModelArchitecture, schedule: PipelineSchedule, seq_length: int, *, ends: int = 0
+) -> None:
+    """Raise ImpossibleError, in one sentence, for a plan that cannot be; `ends` of the model count as a layer each."""
     where = "training"
     _check_batch(layout, where)
     _check_heads(layout, architecture, where)
     stages = schedule.stages(layout.pp)
-    if stages > architecture.num_layers:
+    if stages > architecture.num_layers + ends:
         chunks = f" x {schedule.chunks} chunks" if schedule.chunks > 1 else ""
         raise ImpossibleError(
             f"{where}.pipeline_parallel_size = {layout.pp}{chunks}: more stages than the {architecture.num_layers}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from hardware_models import catalog
 from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
@@ -19,7 +20,7 @@ from sim.training.stage import StagePricer, StageWork
 from sim.training_scenario import TrainingScenario
 from workloads.models.architecture import ModelArchitecture
 from workloads.models.catalog import model as load_model
-from workloads.models.stages import split_layers
+from workloads.models.stages import LayerRange, split_layers
 from workloads.training.cut import Cut, Kernels
 
 
@@ -58,6 +59,12 @@ class TrainingDeployment:
         return self.framework.overlap_param_gather if own is None else own
 
     @property
+    def overlap_p2p(self) -> bool:
+        """Do sends between stages run beside the next pass?"""
+        own = self.scenario.training.overlap_p2p_communication
+        return self.framework.overlap_p2p if own is None else own
+
+    @property
     def send_s(self) -> float:
         """Seconds of one send, and of making it whole again on every tensor-parallel rank that needs it so."""
         if self.pipeline_fabric is None:
@@ -85,7 +92,8 @@ def deploy_training(scenario: TrainingScenario) -> TrainingDeployment:
     recompute = make_policy("training.recompute", training.recompute, RECOMPUTE, {})
     cluster_gpus = node.gpus * scenario.cluster.nodes
     layout = lay_out(scenario, cluster_gpus)
-    check_layout(layout, architecture, schedule, training.seq_length)
+    ends = int(training.account_for_embedding_in_pipeline_split) + int(training.account_for_loss_in_pipeline_split)
+    check_layout(layout, architecture, schedule, training.seq_length, ends=ends)
     tp = layout.tp
     cut = Cut(
         micro_batch=layout.micro_batch,
@@ -103,11 +111,13 @@ def deploy_training(scenario: TrainingScenario) -> TrainingDeployment:
     tensor = _fabric(scenario, node, tp, 1)
     prices = OperatorPrices(Device(gpu), tensor, framework)
     pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
-    parts = split_layers(architecture.num_layers, schedule.stages(layout.pp))
+    parts = split_stages(scenario, architecture.num_layers, schedule.stages(layout.pp))
     copies = layout.dp * layout.cp
     return TrainingDeployment(
         scenario, architecture, node, gpu, framework, layout, schedule, sharding, cut,
-        tuple(pricer.stage(part) for part in parts), tuple(part.stop - part.start for part in parts),
+        tuple(
+            pricer.stage(part, first=at == 0, last=at == len(parts) - 1) for at, part in enumerate(parts)
+        ), tuple(max(1, part.stop - part.start) for part in parts),
         tensor, _fabric(scenario, node, copies, tp), _fabric(scenario, node, min(layout.pp, 2), tp * copies),
         _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary,
     )  # fmt: skip
@@ -118,6 +128,35 @@ def trained_model(scenario: TrainingScenario) -> ModelArchitecture:
     architecture = load_model(scenario.model.config)
     rows = scenario.model.vocab_size
     return architecture if rows is None else replace(architecture, vocab_size=rows)
+
+
+def split_stages(scenario: TrainingScenario, num_layers: int, stages: int) -> list[LayerRange]:
+    """Layers of each stage; raises ImpossibleError for a split that is none of this model over so many stages."""
+    training = scenario.training
+    if training.layers_per_stage is not None:
+        sizes = training.layers_per_stage
+        if len(sizes) != stages or sum(sizes) != num_layers or min(sizes) < 0:
+            raise ImpossibleError(
+                f"training.layers_per_stage = {sizes}: {len(sizes)} stages of {sum(sizes)} layers; give {stages}"
+                f" numbers that sum to {num_layers}"
+            )
+    else:
+        first = int(training.account_for_embedding_in_pipeline_split)
+        last = int(training.account_for_loss_in_pipeline_split)
+        if not first and not last:
+            return split_layers(num_layers, stages)
+        each, left = divmod(num_layers + first + last, stages)
+        if left or each < 1:
+            raise ImpossibleError(
+                f"training.account_for_embedding_in_pipeline_split: {num_layers} layers of the model and"
+                f" {first + last} for its ends are no multiple of {stages} stages; change pipeline_parallel_size or the"
+                " schedule's chunks"
+            )
+        sizes = [each] * stages
+        sizes[0] -= first
+        sizes[-1] -= last
+    ends = list(accumulate(sizes))
+    return [LayerRange(end - size, end, num_layers) for end, size in zip(ends, sizes, strict=True)]
 
 
 def lay_out(scenario: TrainingScenario, cluster_gpus: int) -> Layout:

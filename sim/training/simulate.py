@@ -13,7 +13,7 @@ from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment, deploy_training
 from sim.training.memory import MemoryUse, memory_use
-from sim.training.step_graph import StepGraphBuilder
+from sim.training.step_graph import StepGraphBuilder, step_seconds
 from sim.training_scenario import TrainingScenario
 
 
@@ -26,6 +26,7 @@ class TrainingRun:
     graph: TaskGraph
     times: Times
     memory: MemoryUse
+    step_s: float  # from one step to the next
 
 
 def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> TrainingRun:
@@ -39,8 +40,14 @@ def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> Tra
     times = execute(graph) if exact else max_plus(graph)
     memory = memory_use(deployment, MemoryLedger(graph), times)
     if scenario.training.check_memory and not memory.fits:
-        raise DoesNotFitError(
-            f"training: {memory.verdict()}; cut the model finer, recompute, shard more, or set"
-            " training.check_memory = false to run it all the same"
-        )
-    return TrainingRun(deployment, builder.exchanges, graph, times, memory)
+        raise DoesNotFitError(does_not_fit(memory.verdict()))
+    step_s = step_seconds(graph, times, together=not deployment.schedule.post_validates)
+    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s)
+
+
+def does_not_fit(verdict: str) -> str:
+    """What is said of a plan beyond a GPU's memory; verdict: as of `MemoryUse.verdict`."""
+    return (
+        f"training: {verdict}; cut the model finer, recompute, shard more, or set training.check_memory = false to run"
+        " it all the same"
+    )

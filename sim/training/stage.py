@@ -58,8 +58,11 @@ class Pass:
 
     @property
     def weight_input_bytes(self) -> float:
-        """Kept for gradients of weights alone: what products were given."""
-        return sum(one.saved_bytes for one in self.operators if one.part == "matrix")
+        """Kept for gradients of weights alone: what products were given, and the gradients of what they gave (M_W of
+        arXiv 2401.10241, table 1: 32 s b h a layer of GPT).
+        """
+        products = [one for one in self.operators if one.part == "matrix"]
+        return sum(one.saved_bytes + one.output_bytes for one in products)
 
 
 class StagePricer:
@@ -86,11 +89,14 @@ class StagePricer:
             Pass.of(head_operators(architecture, cut, kernels, vocabulary=self.vocabulary), prices),
         )
 
-    def stage(self, layers: LayerRange) -> StageWork:
-        """A range of layers, with the embedding before the first and the head after the last."""
+    def stage(self, layers: LayerRange, *, first: bool | None = None, last: bool | None = None) -> StageWork:
+        """A range of layers, which may be empty; with the embedding on the first stage and the head on the last: those
+        with the first and the last layer, unless said otherwise.
+        """
+        first = layers.start == 0 if first is None else first
+        last = layers.stop == layers.total if last is None else last
         groups = [group for group in self.architecture.groups for _ in range(layers.count(group))]
         work = self._of_layers(groups)
-        first, last = layers.start == 0, layers.stop == layers.total
         ends = [end for end, here in zip(self._ends, (first, last), strict=True) if here]
         for end in ends:
             saved = sum(one.saved_bytes for one in end.operators)
@@ -107,7 +113,11 @@ class StagePricer:
             size = bytes_per_element(self.cut.dtype) if self.kernels.fused_loss else 6.0
             work = replace(work, working_bytes=max(work.working_bytes, logits * size))
         tied = self.architecture.tie_word_embeddings and (first != last)
-        return replace(work, parameters=self._parameters(layers), tied_bytes=self._table() * 4.0 if tied else 0.0)
+        return replace(
+            work,
+            parameters=self._parameters(layers, first=first, last=last),
+            tied_bytes=self._table() * 4.0 if tied else 0.0,
+        )
 
     def _of_layers(self, groups: list[LayerGroup]) -> StageWork:
         forward = backward_input = backward_weight = again = NOTHING
@@ -146,12 +156,11 @@ class StagePricer:
                 widest = max(widest, one.saved_bytes if one.part in ("mlp", "matrix", "attention_core") else 0.0)
         return 2.0 * widest
 
-    def _parameters(self, layers: LayerRange) -> float:
+    def _parameters(self, layers: LayerRange, *, first: bool, last: bool) -> float:
         architecture, tp = self.architecture, self.cut.tp
         count = 0.0 + sum(
             layers.count(group) * _elements(layer_weights(architecture, group, tp)) for group in architecture.groups
         )
-        first, last = layers.start == 0, layers.stop == layers.total
         if first:
             count += _elements(embedding_weights(architecture, tp)) + self._padding()
         if last:

@@ -9,8 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 
-from policies.parallelism.schedules import BACKWARD_WEIGHT, FORWARD, Programs, Slot, SlotTimes, dependencies
+from policies.parallelism.schedules import (
+    BACKWARD_WEIGHT,
+    FORWARD,
+    Programs,
+    Slot,
+    SlotTimes,
+    dependencies,
+    owners,
+)
+from policies.parallelism.schedules.dependencies import join
 from policies.task_graph import NO_STREAM, TaskGraph
+from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
 from sim.training.memory import held_bytes
@@ -103,18 +113,21 @@ class StepGraphBuilder:
             graph.release(tasks[-1], pool, stage.working_bytes, "working")
 
     def _connect(self) -> None:
-        """Slots wait for one another; between devices, for a send."""
+        """Slots wait for one another; between devices, for a send. Sends leave in the order in which passes end."""
         slots = list(chain.from_iterable(self.programs))
-        owner = [device for device, program in enumerate(self.programs) for _ in program]
+        owner = owners(self.programs)
+        waits = dependencies(self.programs)
+        joined = self.deployment.schedule.joined(self.programs)
+        join(waits, [index for index, slot in enumerate(slots) if slot in joined])
         send_s = self.deployment.send_s
+        pairs = sorted((source, target) for target, sources in enumerate(waits) for source in sources)
         sends: dict[int, int] = {}
-        for target, sources in enumerate(dependencies(self.programs)):
-            for source in sources:
-                awaited = self.last[source]
-                if owner[source] != owner[target] and send_s > 0:
-                    awaited = sends[source] = self._send(owner[source], slots[source], awaited, send_s)
-                self.graph.wait_for(self.first[target], awaited)
-        if not self.deployment.framework.overlap_p2p:
+        for source, target in pairs:
+            awaited = self.last[source]
+            if owner[source] != owner[target] and send_s > 0:
+                awaited = sends[source] = self._send(owner[source], slots[source], awaited, send_s)
+            self.graph.wait_for(self.first[target], awaited)
+        if not self.deployment.overlap_p2p:
             for source, send in sends.items():  # the sender stands still until its bytes have gone
                 if source + 1 < len(slots) and owner[source + 1] == owner[source]:
                     self.graph.wait_for(self.first[source + 1], send)
@@ -135,11 +148,15 @@ class StepGraphBuilder:
             self.exchanges.reduce(graph, one[device].data, device, self.last[starts[device + 1] - 1])
             for device in range(len(one))
         ]
+        ready = [[task] for task in reduced]
         if tied := self.exchanges.tied_s:
-            reduced.append(graph.add(one[0].data, tied, TIED, [reduced[0], reduced[-1]]))
-        agreed = graph.add(NO_STREAM, self.exchanges.norm_s, "grad norm", reduced)
+            whole = graph.add(one[0].data, tied, TIED, [reduced[0], reduced[-1]])
+            ready[0] = ready[-1] = [whole]
+        if not self.deployment.schedule.post_validates:
+            agreed = graph.add(NO_STREAM, self.exchanges.norm_s, "grad norm", chain.from_iterable(ready))
+            ready = [[agreed]] * len(one)
         for device, streams in enumerate(one):
-            task = graph.add(streams.compute, self.exchanges.optimizer_s(device), OPTIMIZER, [agreed])
+            task = graph.add(streams.compute, self.exchanges.optimizer_s(device), OPTIMIZER, ready[device])
             for owner, size in self.held[device].items():
                 graph.release(task, streams.pool, size, owner)
 
@@ -155,3 +172,25 @@ def slot_times(deployment: TrainingDeployment) -> SlotTimes:
         weight_input_bytes=tuple(one.weight_input_bytes for one in stages),
         send_s=deployment.send_s,
     )
+
+
+def step_seconds(graph: TaskGraph, times: Times, *, together: bool) -> float:
+    """Seconds from one step to the next: the makespan where all devices end `together`; else what the busiest of them
+    takes from its first pass to its last update, since the next step begins on each when this one has ended there.
+    """
+    if together:
+        return times.makespan_s
+    first: dict[int, float] = {}
+    last: dict[int, float] = {}
+    host_s = 0.0
+    for task, (stream, kind) in enumerate(zip(graph.stream, graph.kind, strict=True)):
+        if stream == NO_STREAM:
+            continue
+        device = graph.streams[stream].device
+        if kind == HOST:
+            host_s = graph.duration_s[task]
+        elif kind == FORWARD:
+            first[device] = min(first.get(device, times.start_s[task]), times.start_s[task])
+        elif kind == OPTIMIZER:
+            last[device] = times.end_s[task]
+    return host_s + max(last[device] - first[device] for device in last)

@@ -24,9 +24,9 @@ GRADES = ("measured", "quoted", "assumed")
 
 def summarise(run: TrainingRun) -> dict[str, Any]:
     """All figures of a run, as `summary.json` holds them; seconds, bytes, joules, shares of one."""
-    deployment, times = run.deployment, run.times
+    deployment = run.deployment
     scenario, layout = deployment.scenario, deployment.layout
-    step_s = times.makespan_s
+    step_s = run.step_s
     tokens = layout.global_batch * scenario.training.seq_length
     idle_s, busy = _streams(run)
     shares = _shares(run, step_s, idle_s)
@@ -66,6 +66,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         "usd_per_billion_tokens": None if usd_per_s is None else usd_per_s * step_s / tokens * 1e9,
     }
     summary["error_bars"] = _error_bars(run, step_s)
+    summary["interval_90"] = _intervals(summary)
     summary["unsure"] = dict(zip(FACTORS, _unsure_s(run), strict=True))
     summary["grades"] = _grades(run)
     summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
@@ -86,7 +87,7 @@ def _streams(run: TrainingRun) -> tuple[list[float], dict[tuple[int, str], float
         taken[place.device, kind] = taken.get((place.device, kind), 0.0) + duration
         if place.name == "compute":
             busy[place.device] += duration
-    return [run.times.makespan_s - one for one in busy], taken
+    return [run.step_s - one for one in busy], taken
 
 
 def _spent(run: TrainingRun, device: int) -> Spent:
@@ -167,7 +168,7 @@ def _unsure_s(run: TrainingRun) -> list[float]:
     deployment = run.deployment
     device = max(range(deployment.layout.pp), key=lambda one: _spent(run, one).seconds)
     spent = _spent(run, device)
-    stretch = (run.times.makespan_s / spent.seconds) if spent.seconds else 1.0
+    stretch = (run.step_s / spent.seconds) if spent.seconds else 1.0
     unsure = [seconds * min(stretch, 2.0) for seconds in spent.unsure_s]
     matrix = spent.compute_s * deployment.framework.matrix_sigma
     unsure[0] = float(np.hypot(unsure[0], matrix))
@@ -182,6 +183,16 @@ def _error_bars(run: TrainingRun, step_s: float) -> dict[str, list[float]]:
     sigma = float(np.sqrt(np.sum(np.square(_unsure_s(run))))) / step_s
     low, high = step_s * np.exp(-NORMAL_90 * sigma), step_s * np.exp(NORMAL_90 * sigma)
     return {"step_s": [float(low), float(high)]}
+
+
+def _intervals(summary: dict[str, Any]) -> dict[str, list[float]]:
+    """[low, high] of what follows from the step's own: rates fall as it grows, costs grow with it."""
+    step_s, bars = summary["step_s"], summary["error_bars"]["step_s"]
+    low, high = (end / step_s for end in bars)
+    rates = ("tokens_per_s", "tokens_per_s_per_gpu", "samples_per_s", "model_flop_per_s_per_gpu", "mfu", "hfu")
+    found = {"step_s": bars} | {key: [summary[key] / high, summary[key] / low] for key in rates}
+    cost = summary["usd_per_billion_tokens"]
+    return found if cost is None else found | {"usd_per_billion_tokens": [cost * low, cost * high]}
 
 
 def _grades(run: TrainingRun) -> dict[str, str]:

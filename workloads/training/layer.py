@@ -97,6 +97,7 @@ class LayerWriter:
             backward_input=(self.gemm(cut.tokens, k, n),),
             backward_weight=self._weight_gradient(n, k, bias),
             saved_bytes=cut.residual_tokens * k * bytes_per_element(cut.dtype),
+            output_bytes=cut.tokens * n * bytes_per_element(cut.dtype),
             forward_before=self.collective("all_gather", payload) if divided else None,
             beside_input=self.collective("all_gather", payload) if divided else None,
             beside_weight=self.collective("reduce_scatter" if divided else "all_reduce", payload),
@@ -114,6 +115,7 @@ class LayerWriter:
             backward_input=(self.gemm(cut.tokens, k, n),),
             backward_weight=self._weight_gradient(n, k, bias),
             saved_bytes=cut.tokens * k * bytes_per_element(cut.dtype),
+            output_bytes=cut.tokens * n * bytes_per_element(cut.dtype),
             forward_after=self.collective("reduce_scatter" if divided else "all_reduce", payload),
             backward_before=self.collective("all_gather", payload) if divided else None,
         )

@@ -24,6 +24,7 @@ class TrainingOperator:
     backward_input: tuple[TrainingOp, ...] = ()
     backward_weight: tuple[TrainingOp, ...] = ()
     saved_bytes: float = 0.0  # kept from its forward to its backward
+    output_bytes: float = 0.0  # of a product's output, and so of its gradient
     input_bytes: float = 0.0  # kept instead where it is computed again on its own
     forward_before: Collective | None = None
     forward_after: Collective | None = None

@@ -70,28 +70,31 @@ class DeviceRules:
         return self._forward() if fits and in_time and forward_s <= now_s else None
 
     def _in_turn(self, now_s: float, forward_s: float, backward_s: float, *, fits: bool) -> Slot | None:
-        if self._turn_of_forward(has_backward=backward_s <= now_s):
+        if self.choices.skip_forwards and backward_s <= now_s:
+            self._skip_forward()
+        if self._turn_of_forward():
             if forward_s <= now_s and fits:
                 return self._forward()
             if forward_s <= now_s and self.pending:
                 return self._weight()
         if backward_s <= now_s:
             return self._backward()
-        next_s = min(backward_s, forward_s) if fits and self._turn_of_forward(has_backward=False) else backward_s
+        next_s = min(backward_s, forward_s) if fits and self._turn_of_forward() else backward_s
         if self.pending and self._worth_it(now_s, next_s - now_s):
             return self._weight()
         end_s = now_s + self.plan.times.forward_s[self.device]
         return self._forward() if fits and forward_s <= now_s and end_s <= backward_s else None
 
-    def _turn_of_forward(self, *, has_backward: bool) -> bool:
+    def _turn_of_forward(self) -> bool:
         """As many forwards as backwards since the warm-up, and never no micro-batch on its way."""
-        if self.forwards == self.micro_batches:
-            return False
-        if self.choices.skip_forwards and has_backward and self.following is not None:
-            to_spare = self.forwards - self.following.forwards > 1
-            if to_spare and self.warm_up > 1 and self.forwards - self.warm_up < self.backwards:
-                self.warm_up -= 1
-        return self.forwards - self.warm_up < self.backwards or self.forwards == self.backwards
+        behind = self.forwards - self.warm_up < self.backwards or self.forwards == self.backwards
+        return behind and self.forwards < self.micro_batches
+
+    def _skip_forward(self) -> None:
+        """Leave out a forward whose turn it is, if the next device has one to spare; one stays on its way."""
+        to_spare = self.following is not None and self.forwards - self.following.forwards > 1
+        if to_spare and self.warm_up > 1 and self._turn_of_forward():
+            self.warm_up -= 1
 
     def _worth_it(self, now_s: float, gap_s: float) -> bool:
         """Do the weights fit the gap, or would this device's bubble become the longest of all?"""

@@ -82,6 +82,13 @@ class PipelineSchedule:
         """Are some backward passes in two halves, of which only the first is waited for?"""
         return False
 
+    @property
+    def post_validates(self) -> bool:
+        """Does each device update its weights at once, and undo that where the gradients' norm asks for it? A step then
+        need not end everywhere at the same moment (Qi et al., arXiv 2401.10241, section 4).
+        """
+        return False
+
     def check(self, devices: int, micro_batches: int, where: str) -> None:
         """Raises ImpossibleError, beginning with the key `where`, if the schedule cannot run so."""
         if devices < 1 or micro_batches < 1:

@@ -26,6 +26,11 @@ class VShaped(PipelineSchedule):
         return 2
 
     @property
+    def post_validates(self) -> bool:
+        """The last passes end at other times on each device."""
+        return True
+
+    @property
     def splits_backward(self) -> bool:
         """Every backward is in two halves."""
         return True
@@ -43,14 +48,14 @@ class VShaped(PipelineSchedule):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VMin(VShaped):
-    """Neighbours a tick apart: a third of 1F1B's activations, (p + 2) / 3 or p / 3 + 1; bubble about 2/3 of 1F1B's."""
+    """Neighbours a tick apart: a third of 1F1B's activations, (p + 2) / 3 rounded up; bubble about 2/3 of 1F1B's."""
 
     offsets: ClassVar[Offsets] = Offsets(down=1, up=1, back_down=1, back_up=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VHalf(VShaped):
-    """Neighbours one or two ticks apart: half of 1F1B's activations, (p + 2) / 2; bubble about half of 1F1B's."""
+    """Neighbours one or two ticks apart: half of 1F1B's activations, (p + 2) / 2 rounded down; bubble about half."""
 
     offsets: ClassVar[Offsets] = Offsets(down=2, up=1, back_down=2, back_up=1)
 
