@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,9 +52,14 @@ def load_any(path: str | Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
 
 def parse_any(data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
     """Validate tables as a scenario of training, where they have such a section, or of serving."""
-    if "training" in data:
+    if scenario_model(data) is TrainingScenario:
         return _parse(TrainingScenario, data, origin, folder, overrides)
     return _parse(Scenario, data, origin, folder, overrides)
+
+
+def scenario_model(tables: Mapping[str, Any]) -> type[Scenario] | type[TrainingScenario]:
+    """What tables are a scenario of, by their sections."""
+    return TrainingScenario if "training" in tables else Scenario
 
 
 def _parse(kind: type[Kind], data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...]) -> Kind:

@@ -32,7 +32,8 @@ def max_plus(graph: TaskGraph, compiled: Compiled | None = None) -> Times:
         raise FleetcastError(f"{stream_name(graph, structure.by_priority)} chooses by priority; {REMEDY}")
     times = structure.times(graph.duration_s)
     _check_budgets(graph, times)
-    _check_links(graph, times)
+    if crowd := crowded_link(graph, times):
+        raise FleetcastError(f"{crowd}; {REMEDY}")
     return times
 
 
@@ -66,8 +67,8 @@ def _check_budgets(graph: TaskGraph, times: Times) -> None:
             )
 
 
-def _check_links(graph: TaskGraph, times: Times) -> None:
-    """Transfers on a link, each as fast as if alone from its first byte to its end: no link may carry more than it can.
+def crowded_link(graph: TaskGraph, times: Times) -> str | None:
+    """A link that would carry more than it can if each transfer were as fast as alone, in words; None: none would.
 
     Links that can carry all that cross them at once bind nobody (`sim.network.fair_share`).
     """
@@ -86,4 +87,5 @@ def _check_links(graph: TaskGraph, times: Times) -> None:
         over = np.flatnonzero(load > graph.links[link].bytes_per_s * (1 + ROUNDED))
         if len(over):
             late = task_name(graph, tasks[flows[order[over[0]]]])
-            raise FleetcastError(f"{late} meets other transfers on link '{graph.links[link].name}'; {REMEDY}")
+            return f"{late} meets other transfers on link '{graph.links[link].name}'"
+    return None

@@ -29,6 +29,7 @@ class Exchanges:
         self.weight_width = bytes_per_element(deployment.cut.dtype)
         self.gradient_width = bytes_per_element(framework.gradient_reduce_dtype)
         self._device = Device(deployment.gpu)
+        self.collectives: dict[int, str] = {}  # task -> kind of what copies exchange in it
         self._reduced: dict[int, list[int]] = {}  # device -> its reductions
         self._gathered: dict[int, list[int]] = {}  # stage -> gathers that parts of its first forward wait for
         self._computed: dict[int, list[int]] = {}  # stream -> its parts in order, which bound how far gathers run ahead
@@ -81,13 +82,13 @@ class Exchanges:
             return
         deployment = self.deployment
         if not deployment.overlap_param_gather:
-            gather = graph.add(data, self.gather_s(self.device_parameters(device)), GATHER, [host])
+            gather = self._gather(graph, data, self.device_parameters(device), [host])
             graph.add(compute, 0.0, "weights are whole", [gather])
             return
         for stage in deployment.schedule.stages_on(device, deployment.layout.pp):
             parts = self._buckets(stage, self.weight_width)
-            seconds = self.gather_s(deployment.stages[stage].parameters / parts)
-            self._gathered[stage] = [graph.add(data, seconds, GATHER, [host]) for _ in range(parts)]
+            share = deployment.stages[stage].parameters / parts
+            self._gathered[stage] = [self._gather(graph, data, share, [host]) for _ in range(parts)]
 
     def compute(
         self, graph: TaskGraph, compute: int, data: int, slot: Slot, seconds: float, *, final: bool
@@ -113,7 +114,7 @@ class Exchanges:
             return last
         if own := self._reduced.get(device):
             return graph.add(NO_STREAM, 0.0, "gradients are whole", [last, *own])
-        return graph.add(data, self.reduce_s(self.device_parameters(device)), REDUCE, [last])
+        return self._reduce(graph, data, self.device_parameters(device), last)
 
     def _reduces(self, slot: Slot, final: bool) -> bool:
         """Does this pass leave gradients that go at once?"""
@@ -124,10 +125,10 @@ class Exchanges:
     def _reduce_parts(
         self, graph: TaskGraph, compute: int, data: int, stage: int, tasks: list[int], *, overlapped: bool
     ) -> None:
-        seconds = self.reduce_s(self.deployment.stages[stage].parameters / len(tasks))
+        share = self.deployment.stages[stage].parameters / len(tasks)
         device = graph.streams[compute].device
         for task in tasks:
-            reduce = graph.add(data, seconds, REDUCE, [task])
+            reduce = self._reduce(graph, data, share, task)
             self._reduced.setdefault(device, []).append(reduce)
             if not overlapped:
                 graph.add(compute, 0.0, "gradients are reduced", [reduce])
@@ -141,13 +142,23 @@ class Exchanges:
         device, tasks = graph.streams[compute].device, []
         for _ in range(parts):
             before = [done[-1 - ahead]] if len(done) > ahead else []
-            waits = [] if slot.work == BACKWARD_WEIGHT else [graph.add(data, self.gather_s(parameters), GATHER, before)]
+            waits = [] if slot.work == BACKWARD_WEIGHT else [self._gather(graph, data, parameters, before)]
             tasks.append(graph.add(compute, seconds / parts, slot.work, waits, name=name))
             done.append(tasks[-1])
         if slot.work not in (FORWARD, BACKWARD_INPUT):
-            reduced = [graph.add(data, self.reduce_s(parameters), REDUCE, [task]) for task in tasks]
+            reduced = [self._reduce(graph, data, parameters, task) for task in tasks]
             self._reduced.setdefault(device, []).extend(reduced)
         return tasks
+
+    def _gather(self, graph: TaskGraph, data: int, parameters: float, after: list[int]) -> int:
+        task = graph.add(data, self.gather_s(parameters), GATHER, after)
+        self.collectives[task] = "all_gather"
+        return task
+
+    def _reduce(self, graph: TaskGraph, data: int, parameters: float, after: int) -> int:
+        task = graph.add(data, self.reduce_s(parameters), REDUCE, [after])
+        self.collectives[task] = "reduce_scatter" if self.zero else "all_reduce"
+        return task
 
     def _buckets(self, stage: int, width: float) -> int:
         """Into how many parts a stage's exchange is cut: buckets of the framework's size, at most one a layer."""

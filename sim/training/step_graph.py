@@ -24,6 +24,7 @@ from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
 from sim.training.memory import held_bytes
+from sim.training.shared_links import share_network_cards
 
 HOST, GATHER, REDUCE, TIED, OPTIMIZER = "host", "param gather", "grad reduce", "tied embedding", "optimizer"
 SEND_FORWARD, SEND_BACKWARD = "send forward", "send backward"
@@ -54,6 +55,7 @@ class StepGraphBuilder:
         self.held = [held_bytes(deployment, self.exchanges, device) for device in range(layout.pp)]
         self.first: list[int] = []  # task of each slot, or the first and last of its parts
         self.last: list[int] = []
+        self.receivers: dict[int, int] = {}  # of each send
 
     def build(self) -> TaskGraph:
         """The whole step."""
@@ -64,6 +66,7 @@ class StepGraphBuilder:
             self._passes(device, program)
         self._connect()
         self._finish()
+        share_network_cards(self.graph, self.deployment, self.receivers, self.exchanges.collectives)
         return self.graph
 
     def _device(self, device: int) -> _Device:
@@ -126,6 +129,7 @@ class StepGraphBuilder:
             awaited = self.last[source]
             if owner[source] != owner[target] and send_s > 0:
                 awaited = sends[source] = self._send(owner[source], slots[source], awaited, send_s)
+                self.receivers[awaited] = owner[target]
             self.graph.wait_for(self.first[target], awaited)
         if not self.deployment.overlap_p2p:
             for source, send in sends.items():  # the sender stands still until its bytes have gone
