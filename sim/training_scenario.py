@@ -16,6 +16,14 @@ class TrainedModelSection(Section):
     vocab_size: int | None = Field(default=None, ge=1, description="rows of the token table; absent: as in config")
 
 
+class Slow(Section):
+    """Something of one stage's rank in one copy of the model that takes longer than the others'."""
+
+    stage: int = Field(default=0, ge=0, description="pipeline stage, from 0")
+    replica: int = Field(default=0, ge=0, description="copy of the model, from 0")
+    slowdown: float = Field(ge=1, le=1e6, description="times as long")
+
+
 class TrainingSection(Section):
     """[training]: a plan, in Megatron-LM's words."""
 
@@ -58,6 +66,11 @@ class TrainingSection(Section):
     precision: Literal["bf16", "fp16"] = Field(default="bf16", description="number format of matrix products")
     dropout: bool = Field(default=False, description="dropout on attention, embeddings and residuals")
     fused_norm: bool | None = Field(default=None, description="one kernel a norm; absent: as the framework does")
+    jitter_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="how much passes vary: standard deviation of the logarithm of their times"
+    )
+    slow_gpus: list[Slow] = Field(default=[], description="GPUs that compute more slowly")
+    slow_cards: list[Slow] = Field(default=[], description="GPUs whose network cards are slower")
     check_memory: bool = Field(default=True, description="refuse a plan that does not fit; false: run it and say so")
 
     @field_validator("schedule", "sharding", "recompute", mode="before")

@@ -14,8 +14,7 @@ from hardware_models.ops import Elementwise
 from policies.parallelism.schedules import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, Slot
 from policies.task_graph import NO_STREAM, TaskGraph
 from sim.training.deployment import TrainingDeployment
-
-GATHER, REDUCE = "param gather", "grad reduce"
+from sim.training.step_kinds import GATHER, REDUCE
 
 
 class Exchanges:

@@ -45,6 +45,7 @@ class TrainingDeployment:
     send_bytes: float  # of activations, or of their gradients, a rank sends to the next stage
     cluster_gpus: int
     vocabulary: int  # rows of the token table, padded
+    pricer: StagePricer
 
     @property
     def overlap_grad_reduce(self) -> bool:
@@ -119,7 +120,7 @@ def deploy_training(scenario: TrainingScenario) -> TrainingDeployment:
             pricer.stage(part, first=at == 0, last=at == len(parts) - 1) for at, part in enumerate(parts)
         ), tuple(max(1, part.stop - part.start) for part in parts),
         tensor, _fabric(scenario, node, copies, tp), _fabric(scenario, node, min(layout.pp, 2), tp * copies),
-        _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary,
+        _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary, pricer,
     )  # fmt: skip
 
 

@@ -37,6 +37,12 @@ def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
     """What must be known."""
     deployment = run.deployment
     said = []
+    if run.step_s > run.undisturbed_s:
+        more = run.step_s / run.undisturbed_s - 1.0
+        said.append(
+            f"slow or varying GPUs and cards make the step {more:.1%} longer than {run.undisturbed_s:.4g} s, which it"
+            " would take if all were alike; the figures are those of the copy that keeps the others waiting"
+        )
     idle = deployment.cluster_gpus - deployment.layout.gpus
     if idle:
         said.append(f"{idle} of {deployment.cluster_gpus} GPUs train nothing; they cost all the same")

@@ -13,6 +13,7 @@ from sim.graph.order import compile_graph
 from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment, deploy_training
+from sim.training.disturbed import copies_to_run, disturb, latest_copy, side_by_side
 from sim.training.memory import MemoryUse, memory_use
 from sim.training.step_graph import StepGraphBuilder, step_seconds
 from sim.training_scenario import TrainingScenario
@@ -28,6 +29,7 @@ class TrainingRun:
     times: Times
     memory: MemoryUse
     step_s: float  # from one step to the next
+    undisturbed_s: float  # the same if all GPUs and links were alike
 
 
 def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> TrainingRun:
@@ -42,8 +44,23 @@ def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> Tra
     memory = memory_use(deployment, MemoryLedger(graph), times)
     if scenario.training.check_memory and not memory.fits:
         raise DoesNotFitError(does_not_fit(memory.verdict()))
-    step_s = step_seconds(graph, times, together=not deployment.schedule.post_validates)
-    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s)
+    together = not deployment.schedule.post_validates
+    step_s = alike_s = step_seconds(graph, times, together=together)
+    training = scenario.training
+    if training.jitter_fraction or training.slow_gpus or training.slow_cards:
+        times = _disturbed(graph, deployment, exact=exact)
+        step_s = step_seconds(graph, times, together=together)
+    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s)
+
+
+def _disturbed(graph: TaskGraph, deployment: TrainingDeployment, *, exact: bool) -> Times:
+    """Times of the copy that keeps the others waiting; its durations replace those of the graph."""
+    copies = copies_to_run(deployment, len(graph))
+    many = side_by_side(graph, copies)
+    disturb(many, deployment)
+    ran = execute(many) if exact else _run(many)
+    graph.duration_s, times = latest_copy(many, ran, len(graph), copies)
+    return times
 
 
 def does_not_fit(verdict: str) -> str:

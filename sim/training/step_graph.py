@@ -25,9 +25,7 @@ from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
 from sim.training.memory import held_bytes
 from sim.training.shared_links import share_network_cards
-
-HOST, GATHER, REDUCE, TIED, OPTIMIZER = "host", "param gather", "grad reduce", "tied embedding", "optimizer"
-SEND_FORWARD, SEND_BACKWARD = "send forward", "send backward"
+from sim.training.step_kinds import GRAD_NORM, HOST, OPTIMIZER, SEND_BACKWARD, SEND_FORWARD, TIED
 
 
 @dataclass(slots=True)
@@ -157,7 +155,7 @@ class StepGraphBuilder:
             whole = graph.add(one[0].data, tied, TIED, [reduced[0], reduced[-1]])
             ready[0] = ready[-1] = [whole]
         if not self.deployment.schedule.post_validates:
-            agreed = graph.add(NO_STREAM, self.exchanges.norm_s, "grad norm", chain.from_iterable(ready))
+            agreed = graph.add(NO_STREAM, self.exchanges.norm_s, GRAD_NORM, chain.from_iterable(ready))
             ready = [[agreed]] * len(one)
         for device, streams in enumerate(one):
             task = graph.add(streams.compute, self.exchanges.optimizer_s(device), OPTIMIZER, ready[device])

@@ -15,7 +15,7 @@ from sim.training.energy import step_energy_j
 from sim.training.pricing import FACTORS, NOTHING, Spent
 from sim.training.reasons import bottleneck, notes
 from sim.training.simulate import TrainingRun
-from sim.training.step_graph import GATHER, HOST, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD
+from sim.training.step_kinds import GATHER, HOST, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD
 from sim.training.work_done import model_flop_per_token
 
 NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
@@ -49,6 +49,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         "data_parallel_size": layout.dp,
         "micro_batches": layout.micro_batches,
         "step_s": step_s,
+        "undisturbed_step_s": run.undisturbed_s,
         "tokens_per_s": tokens / step_s,
         "tokens_per_s_per_gpu": tokens / step_s / layout.gpus,
         "samples_per_s": layout.global_batch / step_s,

@@ -1,0 +1,77 @@
+"""Figures of training that studies measure and a run's summary does not hold: of one layer, of memory by owner, and by
+a paper's own formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.training.deployment import deploy_training
+from sim.training.memory import held_bytes
+from sim.training.simulate import TrainingRun, simulate_training
+from sim.training.stage import StageWork
+from sim.training_scenario import TrainingScenario
+from workloads.models.stages import LayerRange
+
+STATE = ("weights", "gradients", "optimizer")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFigure:
+    """One figure, in the unit of its key."""
+
+    name: str
+    value: Callable[[TrainingScenario], float]
+
+
+def layer(scenario: TrainingScenario) -> StageWork:
+    """The model's first layer on one rank, alone: no embedding, no head."""
+    deployment = deploy_training(scenario)
+    first = LayerRange(0, 1, deployment.architecture.num_layers)
+    return deployment.pricer.stage(first, first=False, last=False)
+
+
+def activation_bytes(scenario: TrainingScenario) -> float:
+    """Kept for the backward at once, on a rank of the first pipeline stage when it is fullest."""
+    return _run(scenario).memory.peaks[0].owners["activations"]
+
+
+def state_bytes(scenario: TrainingScenario) -> float:
+    """Weights, gradients and optimizer state of a rank of the first pipeline stage."""
+    run = _run(scenario)
+    held = held_bytes(run.deployment, run.exchanges, 0)
+    return sum(held[owner] for owner in STATE)
+
+
+def budget_fraction(scenario: TrainingScenario) -> float:
+    """Peak of the fullest GPU over what its tensors may take: above 1 the plan runs out of memory."""
+    memory = _run(scenario).memory
+    return memory.peaks[memory.worst].used_bytes / memory.budget_bytes
+
+
+def megatron_flop_per_s(scenario: TrainingScenario) -> float:
+    """Megatron-LM's own formula over the step: 96 B s l h^2 (1 + s / 6h + V / 16lh), a forward computed again counted
+    for every layer, whether it is or not (arXiv 2104.04473, equation 3).
+    """
+    run = _run(scenario)
+    model, layout, training = run.deployment.architecture, run.deployment.layout, scenario.training
+    s, width, layers = float(training.seq_length), float(model.hidden_size), float(model.num_layers)
+    more = 1.0 + s / (6.0 * width) + model.vocab_size / (16.0 * layers * width)
+    return 96.0 * layout.global_batch * s * layers * width * width * more / run.step_s / layout.gpus
+
+
+TRAINING_FIGURES: dict[str, StudyFigure] = {
+    "layer_forward_s": StudyFigure("forward of one layer", lambda one: layer(one).forward.seconds),
+    "layer_backward_s": StudyFigure("backward of one layer", lambda one: layer(one).backward.seconds),
+    "activation_bytes": StudyFigure("activations of the first stage", activation_bytes),
+    "state_bytes": StudyFigure("weights, gradients and optimizer of the first stage", state_bytes),
+    "memory_budget_fraction": StudyFigure("peak memory over what tensors may take", budget_fraction),
+    "megatron_flop_per_s_per_gpu": StudyFigure("arithmetic a GPU by Megatron-LM's formula", megatron_flop_per_s),
+}
+
+
+def _run(scenario: TrainingScenario) -> TrainingRun:
+    """A step, whether it fits or not."""
+    training = scenario.training.model_copy(update={"check_memory": False})
+    return simulate_training(scenario.model_copy(update={"training": training}))
