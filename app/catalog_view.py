@@ -11,17 +11,26 @@ import click
 
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
-from hardware_models.framework import framework, framework_names
+from hardware_models.framework import Framework, framework, framework_names
 from hardware_models.specs import Spec
+from hardware_models.training_framework import TrainingFramework, training_framework, training_framework_names
+from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
+from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
 from policies.serving import ROUTERS, SCHEDULERS
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
 from workloads.models import catalog as models
 from workloads.models.counts import active_parameters, kv_bytes_per_token, parameters
 from workloads.traces.catalog import catalog_entry, catalog_names
+from workloads.training.context import CONTEXT
 
 HARDWARE = ("gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "prices", "energy_prices")
-VARIED = ("variation_of", "original_bandwidth_bytes_per_s")  # shown of variations alone
-KINDS = (*HARDWARE, "models", "traces", "policies", "generators", "engines", "studies")
+# shown where they are there alone: of variations, of servers whose PCIe tree is known, of networks unlike a plain tree
+OPTIONAL = (
+    "variation_of", "original_bandwidth_bytes_per_s", "pcie_switches", "nic_peer_bandwidth_bytes_per_s", "fabric",
+    "routing", "flows_per_connection", "planes", "nodes_per_pod", "pod_oversubscription", "links_per_switch_pair",
+    "links_per_group_pair",
+)  # fmt: skip
+KINDS = (*HARDWARE, "models", "traces", "policies", "generators", "engines", "frameworks", "studies")
 
 
 def print_catalog(kind: str | None, name: str | None) -> None:
@@ -41,7 +50,8 @@ def catalog_lines(kind: str | None, name: str | None) -> list[str]:
     views: dict[str, tuple[Callable[[], list[str]], Callable[[str], list[str]]]] = {
         "models": (_model_list, _model_lines),
         "traces": (catalog_names, _trace_lines),
-        "engines": (framework_names, _engine_lines),
+        "engines": (framework_names, lambda n: _profile_lines(framework(n))),
+        "frameworks": (training_framework_names, lambda n: _profile_lines(training_framework(n))),
         "policies": (lambda: _registry_list(POLICIES), lambda n: _registry_lines(POLICIES, n)),
         "generators": (lambda: _registry_list(WORKLOADS), lambda n: _registry_lines(WORKLOADS, n)),
         "studies": (_study_list, _study_lines),
@@ -52,7 +62,15 @@ def catalog_lines(kind: str | None, name: str | None) -> list[str]:
     return _listed(listing()) if name is None else entry(name)
 
 
-POLICIES: dict[str, dict[str, type[Any]]] = {"serving.scheduler": {**SCHEDULERS}, "serving.router": {**ROUTERS}}
+POLICIES: dict[str, dict[str, type[Any]]] = {
+    "serving.scheduler": {**SCHEDULERS},
+    "serving.router": {**ROUTERS},
+    "training.schedule": {**SCHEDULES},
+    "training.sharding": {**SHARDING},
+    "training.recompute": {**RECOMPUTE},
+    "training.gradient_reduce": {**GRADIENT_REDUCE},
+    "training.context_parallel": {**CONTEXT},
+}
 WORKLOADS = {
     "workload.generator": GENERATORS,
     "arrivals": ARRIVALS,
@@ -73,8 +91,8 @@ def spec_of(kind: str, name: str) -> Spec:
 def _spec_lines(kind: str, name: str) -> list[str]:
     spec = spec_of(kind, name)
     lines = [spec.name]
-    varied = {key for key in VARIED if getattr(spec, key, None) is None}
-    for key, value in spec.model_dump(exclude={"name", "source", *varied}).items():
+    absent = {key for key in OPTIONAL if getattr(spec, key, None) is None}
+    for key, value in spec.model_dump(exclude={"name", "source", *absent}).items():
         entries = value.items() if isinstance(value, dict) else [(None, value)]
         for entry, number in entries:
             full = key if entry is None else f"{key}.{entry}"
@@ -114,12 +132,15 @@ def _trace_lines(name: str) -> list[str]:
     return [*lines, *(f"  {key}: {value:,}" for key, value in figures if isinstance(value, int | float))]
 
 
-def _engine_lines(name: str) -> list[str]:
-    profile = framework(name)
-    lines = [name]
+def _profile_lines(profile: Framework | TrainingFramework) -> list[str]:
+    """Of software: what it does and what that costs."""
+    lines = [profile.name]
     for key, value in profile.model_dump(exclude={"name", "source"}).items():
-        source = profile.source.get(key, profile.source["default"])
-        lines.append(f"  {key:<24} {_number(value):>16}  {source.grade:<9} {source.text}")
+        for name, number in (
+            ((f"{key}.{k}", v) for k, v in value.items()) if isinstance(value, dict) else [(key, value)]
+        ):
+            source = profile.source.get(name, profile.source.get(key, profile.source["default"]))
+            lines.append(f"  {name:<32} {_number(number):>16}  {source.grade:<9} {source.text}")
     return lines
 
 
@@ -131,14 +152,17 @@ def _registry_list(registries: dict[str, dict[str, type[Any]]]) -> list[str]:
 
 
 def _registry_lines(registries: dict[str, dict[str, type[Any]]], name: str) -> list[str]:
-    known = {n: kind for registry in registries.values() for n, kind in registry.items()}
-    if name not in known:
-        raise UnknownNameError("name", name, known)
-    kind = known[name]
-    lines = [f"{name}: {kind.__doc__ or ''}", "  keys:"]
-    for field in dataclasses.fields(kind):
-        default = "required" if field.default is dataclasses.MISSING else repr(field.default)
-        lines.append(f"    {field.name}: {field.type} = {default}")
+    """Of a name, in every family that has it."""
+    found = {family: registry[name] for family, registry in registries.items() if name in registry}
+    if not found:
+        raise UnknownNameError("name", name, {known for registry in registries.values() for known in registry})
+    lines = []
+    for family, kind in found.items():
+        of_family = f" ({family})" if len(found) > 1 else ""
+        lines += [f"{name}{of_family}: {kind.__doc__ or ''}", "  keys:"]
+        for field in dataclasses.fields(kind):
+            default = "required" if field.default is dataclasses.MISSING else repr(field.default)
+            lines.append(f"    {field.name}: {field.type} = {default}")
     return lines
 
 

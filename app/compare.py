@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from app.console import interval_of
+from app.training_reason import TRAINING_BOUND_BY, training_reason
 from hardware_models.errors import FleetcastError
-from sim.metrics import METRICS
+from sim.metrics import METRICS, TRAINING_METRICS, Metric
 from sim.scenario_file import read_toml, resolve_paths
 from sim.stored_run import read_summary
 
@@ -40,6 +41,7 @@ SHOWN = (
 )
 
 BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "memory", "network", "host", "idle", "kv_queue"))
+SERVING = "serving"  # kind of a run whose summary names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,23 @@ class RunFolder:
     name: str
     summary: dict[str, Any]
     settings: dict[str, Any]  # dotted key -> value
+
+    @property
+    def kind(self) -> str:
+        """Of what the run is: serving or training."""
+        return str(self.summary.get("kind", SERVING))
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What is set side by side, in order."""
+        if self.kind == SERVING:
+            return [METRICS[key] for key in SHOWN]
+        return list(TRAINING_METRICS.values())
+
+    @property
+    def bound_by(self) -> tuple[str, ...]:
+        """Shares of the time, by their keys."""
+        return BOUND_BY if self.kind == SERVING else TRAINING_BOUND_BY
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -67,7 +86,13 @@ def print_comparison(folders: tuple[Path, ...]) -> None:
     """Print runs against the first one."""
     if len(folders) < 2:
         raise FleetcastError("compare: give at least two run folders, the baseline first")
-    for line in comparison_lines([RunFolder.read(folder) for folder in folders]):
+    runs = [RunFolder.read(folder) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        if run.kind != runs[0].kind:
+            raise FleetcastError(
+                f"compare: {folders[0]} is a run of {runs[0].kind}, {folder} one of {run.kind}; give runs of one kind"
+            )
+    for line in comparison_lines(runs):
         click.echo(line)
 
 
@@ -75,19 +100,19 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
     """Settings that differ, then each metric with its change against the first run, then the reason."""
     base, titles = runs[0], _titles(runs)
     differing = different_settings(runs)
-    width = max(map(len, (*differing, *(metric.name for metric in METRICS.values())))) + 2
+    metrics = base.metrics
+    width = max(map(len, (*differing, *(metric.name for metric in metrics)))) + 2
     lines = ["", "  " + " " * width + "".join(f"{title[:24]:>28}" for title in titles)]
     for key, values in differing.items():
         lines.append(f"  {key:<{width}}" + "".join(f"{_short(value):>28}" for value in values))
     lines.append("")
-    for key in SHOWN:
-        metric = METRICS[key]
+    for metric in metrics:
         numbers = [metric.value(run.summary) for run in runs]
         cells = [f"{metric.text(numbers[0]):>28}"]
         cells += [f"{metric.text(number)} {_change(numbers[0], number):>9}".rjust(28) for number in numbers[1:]]
         lines.append(f"  {metric.name:<{width}}" + "".join(cells))
     lines.append("")
-    for key in BOUND_BY:
+    for key in base.bound_by:
         shares = [run.summary["bound_by"][key] for run in runs]
         name = "time " + key.removesuffix("_fraction").replace("_", " ")
         lines.append(f"  {name:<{width}}" + "".join(f"{'-' if s is None else format(s, '.1%'):>28}" for s in shares))
@@ -107,7 +132,11 @@ def different_settings(runs: list[RunFolder]) -> dict[str, list[Any]]:
 
 
 def reason(base: RunFolder, run: RunFolder) -> str:
-    """How long running sequences waited for others' prompts, which share of the time moved most, the bottleneck."""
+    """Of serving: how long running sequences waited for others' prompts, which share of the time moved most, the
+    bottleneck; of training: where the seconds went.
+    """
+    if run.kind != SERVING:
+        return training_reason(base.summary, run.summary)
     return _stall_change(base, run) + _moved_share(base, run)
 
 
@@ -155,7 +184,8 @@ def _is_summary(summary: Any) -> bool:
         return False
     shares = summary.get("bound_by")
     own = summary.get("hardware", {})  # absent from results of earlier versions
-    return isinstance(own, dict) and isinstance(shares, dict) and set(BOUND_BY) <= set(shares)
+    wanted = BOUND_BY if summary.get("kind", SERVING) == SERVING else TRAINING_BOUND_BY
+    return isinstance(own, dict) and isinstance(shares, dict) and set(wanted) <= set(shares)
 
 
 def _titles(runs: list[RunFolder]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sim.metrics import METRICS, plain
+from sim.metrics import METRICS, SUMMARY_METRICS, plain
 from sim.result import Result
 
 HEADLINE = (
@@ -100,7 +100,7 @@ def interval_text(summary: dict[str, Any], key: str) -> str:
     bars = summary["interval_90"].get(key)
     if bars is None:
         return ""
-    low, high = (METRICS[key].text(value).partition(" ")[0] for value in bars)
+    low, high = (SUMMARY_METRICS[key].text(value).partition(" ")[0] for value in bars)
     return f"{low} to {high}"
 
 

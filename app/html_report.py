@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+import plotly.graph_objects as go
 import plotly.offline
 
 from app.console import (
@@ -17,7 +19,7 @@ from app.console import (
     latency_interval,
 )
 from app.figures import figures
-from sim.metrics import METRICS, plain
+from sim.metrics import METRICS, Metric, plain
 from sim.result import Result
 from sim.scenario_file import scenario_toml
 from sim.stored_run import StoredRun
@@ -59,7 +61,7 @@ def html_report(result: Result | StoredRun) -> str:
 <p><b>{escape(summary["bottleneck"])}</b></p>
 {_slo(summary)}
 <div class="cards">{_cards(summary)}</div>
-{_pictures(result)}
+{pictures_html(figures(result))}
 <h2>Latencies, ms</h2><div class="wide">{latency_table(summary)}</div>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Scenario</h2><pre>{escape(scenario_toml(result.scenario))}</pre>
@@ -70,20 +72,26 @@ def html_report(result: Result | StoredRun) -> str:
 def _cards(summary: dict[str, Any]) -> str:
     cards = ""
     for key in (*HEADLINE, "ttft_s.p99", "tbt_s.p99"):
-        number, _, unit = METRICS[key].text(METRICS[key].value(summary)).partition(" ")
         name, _, point = key.partition(".")
         bars = latency_interval(summary, name, point) if point else interval_text(summary, key)
-        cards += (
-            f'<div class="card"><span>{escape(METRICS[key].name)}</span>'
-            f"<b>{escape(number)}</b> <small>{escape(unit)}</small>"
-            f"{f'<small class=bars>90 %: {escape(bars)}</small>' if bars else ''}</div>"
-        )
+        cards += card_html(METRICS[key], summary, bars)
     return cards
 
 
-def _pictures(result: Result | StoredRun) -> str:
+def card_html(metric: Metric, summary: Mapping[str, Any], bars: str) -> str:
+    """One figure; bars: its 90 % interval in words, empty where there is none."""
+    number, _, unit = metric.text(metric.value(dict(summary))).partition(" ")
+    return (
+        f'<div class="card"><span>{escape(metric.name)}</span>'
+        f"<b>{escape(number)}</b> <small>{escape(unit)}</small>"
+        f"{f'<small class=bars>90 %: {escape(bars)}</small>' if bars else ''}</div>"
+    )
+
+
+def pictures_html(pictures: Mapping[str, go.Figure]) -> str:
+    """Each picture below its title."""
     html = ""
-    for number, (title, figure) in enumerate(figures(result).items(), start=1):
+    for number, (title, figure) in enumerate(pictures.items(), start=1):
         picture = figure.to_html(
             full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
         )

@@ -61,7 +61,13 @@ class Outputs:
 
             run = result.run
             files[self.trace] = lambda path: write_graph_trace(run.graph, run.times, path)
-        self._write(files, result.write)
+
+        def folder(folder: Path, inside: Mapping[str, FileContent]) -> None:
+            from app.training_page import training_html_report
+
+            result.write(folder, {"report.html": training_html_report(result), **inside})
+
+        self._write(files, folder)
 
     def _write(
         self, files: Mapping[Path, FileContent], write_folder: Callable[[Path, Mapping[str, FileContent]], None]

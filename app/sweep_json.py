@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from sim.sweep.analysis import Analysis, bars
-from sim.sweep.columns import SWEEP_METRICS
 
 
 def findings(analysis: Analysis) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def findings(analysis: Analysis) -> dict[str, Any]:
 
 
 def _record(analysis: Analysis, setting: pd.Series) -> dict[str, Any]:
-    figures = {key: float(setting[key]) for key in SWEEP_METRICS}
+    figures = {key: float(setting[key]) for key in analysis.sweep.metrics}
     low, high = bars(setting, analysis.goal.metric)
     return {
         "index": int(setting["first"]),

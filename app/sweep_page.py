@@ -9,7 +9,7 @@ import plotly.offline
 
 from app.html_report import PLOT_CONFIG, STYLE
 from app.sweep_figures import figures
-from app.sweep_report import FIGURES, asked_lines, limit_lines, reason_lines, shares_note, verdict
+from app.sweep_report import asked_lines, key_figures, limit_lines, reason_lines, shares_note, verdict
 from sim.sweep.analysis import Analysis, bars
 from sim.sweep.columns import SWEEP_METRICS
 from sim.sweep.sensitivity import level_text
@@ -48,7 +48,7 @@ def _cards(analysis: Analysis) -> str:
     """Key figures of the best setting."""
     best = analysis.best
     cards = ""
-    for key in dict.fromkeys((analysis.goal.metric.key, *FIGURES)) if best is not None else ():
+    for key in dict.fromkeys((analysis.goal.metric.key, *key_figures(analysis.sweep))) if best is not None else ():
         assert best is not None
         metric = SWEEP_METRICS[key]
         number, _, unit = metric.text(float(best[key])).partition(" ")
@@ -105,7 +105,8 @@ def _listed(analysis: Analysis) -> pd.DataFrame:
 
 
 def _table(analysis: Analysis) -> str:
-    keys = list(dict.fromkeys((analysis.goal.metric.key, *(m.metric.key for m in analysis.goal.limits), *FIGURES)))
+    judged = (analysis.goal.metric.key, *(limit.metric.key for limit in analysis.goal.limits))
+    keys = list(dict.fromkeys((*judged, *key_figures(analysis.sweep))))
     metrics = [SWEEP_METRICS[key] for key in keys]
     head = "".join(f"<th>{escape(text)}</th>" for text in (*analysis.sweep.keys, *(m.name for m in metrics), "grade"))
     body = ""

@@ -8,6 +8,7 @@ import click
 import pandas as pd
 
 from sim.metrics import Metric, plain
+from sim.scenario import Scenario
 from sim.sweep.analysis import Analysis, bars, varies
 from sim.sweep.axes import Range
 from sim.sweep.columns import PER_USER, SWEEP_METRICS
@@ -26,8 +27,22 @@ FIGURES = (
     "mfu",
     "kv_peak_fraction",
 )
+TRAINING_FIGURES = (
+    "step_s",
+    "tokens_per_s_per_gpu",
+    "mfu",
+    "memory.peak_bytes",
+    "pipeline_bubble_fraction",
+    "energy_j_per_token",
+    "usd_per_billion_tokens",
+)
 FRONT_ROWS = 10  # of the trade-off shown
 REASON_ROWS = 8
+
+
+def key_figures(sweep: Sweep) -> tuple[str, ...]:
+    """Metrics that reports show of a setting."""
+    return FIGURES if sweep.model is Scenario else TRAINING_FIGURES
 
 
 def asked_lines(sweep: Sweep, points: int, settings: int, excluded: int = 0, repeated: int = 0) -> list[str]:
@@ -155,7 +170,7 @@ def _best_lines(analysis: Analysis) -> list[str]:
     if best is None:
         return lines
     lines.append("")
-    for key in FIGURES:
+    for key in key_figures(analysis.sweep):
         metric = SWEEP_METRICS[key]
         spread = _chance_text(best, metric)
         lines.append(f"  {metric.name:<26}{metric.text(float(best[key])):>22}{_bars_text(best, metric)}{spread}")

@@ -9,6 +9,7 @@ import click
 
 from sim.metrics import plain
 from sim.training.result import TrainingResult
+from sim.training_scenario import TrainingScenario
 
 SHARES = {
     "compute_fraction": "arithmetic",
@@ -20,6 +21,19 @@ SHARES = {
 }
 
 
+HEADLINE = (
+    "step_s",
+    "tokens_per_s",
+    "tokens_per_s_per_gpu",
+    "mfu",
+    "memory.peak_bytes",
+    "pipeline_bubble_fraction",
+    "energy_j_per_token",
+    "mean_power_w_per_gpu",
+    "usd_per_billion_tokens",
+)
+
+
 def print_training_report(result: TrainingResult, out: Path | None) -> None:
     """Print a finished run to standard output."""
     for line in training_report_lines(result, out):
@@ -29,18 +43,12 @@ def print_training_report(result: TrainingResult, out: Path | None) -> None:
 def training_report_lines(result: TrainingResult, out: Path | None) -> list[str]:
     """The report, line by line."""
     summary, scenario = result.summary, result.scenario
-    training, memory = scenario.training, summary["memory"]
-    low, high = summary["error_bars"]["step_s"]
-    chunks = training.schedule.keys.get("chunks")
+    memory = summary["memory"]
+    low, high = summary["interval_90"]["step_s"]
     lines = [
         "",
         click.style(scenario.name, bold=True),
-        f"  {summary['model']} on {summary['gpus']:,} x {summary['gpu']} ({summary['node']}):"
-        f" TP{training.tensor_parallel_size} PP{training.pipeline_parallel_size} DP{summary['data_parallel_size']},"
-        f" {training.schedule.name}{f' x {chunks}' if chunks else ''}, {training.sharding.name},"
-        f" recompute {training.recompute.name}, {training.framework}",
-        f"  {training.global_batch_size:,} sequences of {training.seq_length:,} tokens a step,"
-        f" {summary['micro_batches']:,} micro-batches of {training.micro_batch_size} a rank",
+        *(f"  {line}" for line in asked_lines(scenario, summary)),
         "",
         f"  {'step':<26}{plain(summary['step_s']):>14} s   90 % interval {plain(low)} to {plain(high)} s",
         f"  {'tokens':<26}{plain(summary['tokens_per_s']):>14} /s  {plain(summary['tokens_per_s_per_gpu'])} a GPU",
@@ -49,7 +57,8 @@ def training_report_lines(result: TrainingResult, out: Path | None) -> list[str]
         f"  {'pipeline bubbles':<26}{summary['pipeline_bubble_fraction']:>14.1%}",
         f"  {'memory, fullest GPU':<26}{memory['peak_bytes'] / 1e9:>14.1f} GB of {memory['budget_bytes'] / 1e9:.1f} GB"
         f" ({'fits' if memory['fits'] else 'does not fit'}): {_owners(memory)}",
-        f"  {'power':<26}{plain(summary['mean_power_w_per_gpu']):>14} W a GPU,"
+        f"  {'power':<26}{plain(summary['mean_power_w_per_gpu']):>14} W a GPU, whose limit holds the clock at"
+        f" {summary['clock_fraction']:.0%} of boost;"
         f" {plain(summary['energy_j_per_token'])} J a token",
     ]
     if summary["usd_per_billion_tokens"] is not None:
@@ -59,6 +68,23 @@ def training_report_lines(result: TrainingResult, out: Path | None) -> list[str]
     grades = ", ".join(f"{part} {grade}" for part, grade in summary["grades"].items())
     lines += [f"  grade: {summary['grade']} ({grades})", "", f"  {_next_step(out)}", ""]
     return lines
+
+
+def asked_lines(scenario: TrainingScenario, summary: dict[str, Any]) -> tuple[str, str]:
+    """What was asked: the plan, and the batch."""
+    training = scenario.training
+    chunks = training.schedule.keys.get("chunks")
+    sizes = {"TP": training.tensor_parallel_size, "PP": training.pipeline_parallel_size,
+             "DP": summary["data_parallel_size"], "CP": training.context_parallel_size,
+             "EP": training.expert_parallel_size}  # fmt: skip
+    layout = " ".join(f"{name}{size}" for name, size in sizes.items() if size > 1 or name in ("TP", "PP", "DP"))
+    return (
+        f"{summary['model']} on {summary['gpus']:,} x {summary['gpu']} ({summary['node']}): {layout},"
+        f" {training.schedule.name}{f' x {chunks}' if chunks else ''}, sharding {training.sharding.name},"
+        f" recompute {training.recompute.name}, {training.framework}",
+        f"{training.global_batch_size:,} sequences of {training.seq_length:,} tokens a step,"
+        f" {summary['micro_batches']:,} micro-batches of {training.micro_batch_size} a rank",
+    )
 
 
 def _owners(memory: dict[str, Any]) -> str:
@@ -73,5 +99,5 @@ def _shares(summary: dict[str, Any]) -> str:
 
 def _next_step(out: Path | None) -> str:
     if out is None:
-        return "Next: --trace-out step.json.gz draws the timeline; --set training.pipeline_parallel_size=... asks again."
-    return f"Wrote {out}: summary.json, tasks.parquet, memory.parquet."
+        return "next: --out DIR keeps frames and a report with pictures; --set training.micro_batch_size=2 asks again"
+    return f"written to {out}: open report.html; --trace-out step.json.gz draws a timeline for ui.perfetto.dev"

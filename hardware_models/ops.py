@@ -25,6 +25,7 @@ class Gemm:
     k: Size
     dtype: str
     weight_dtype: str
+    quantised: bool = False  # activations are in `dtype` already: no kernel rounds them first
 
     @property
     def flop(self) -> Size:

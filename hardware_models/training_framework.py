@@ -19,12 +19,24 @@ class FusedKernels(Frozen):
     """What is fused is neither written to memory nor read again; names as in `workloads.training.cut.Kernels`."""
 
     fused_softmax: bool
+    fused_softmax_keys: int = Field(default=16_384, ge=0)
+    fused_gate: bool = True
     fused_bias: bool
     fused_norm: bool
     fused_weight_gradient: bool
     fused_rotary: bool
     fused_loss: bool
+    parallel_loss: bool = True
+    fp8_activation_input: bool = False
     gradient_dtype: Literal["fp32", "bf16"]
+
+
+class ExpertKernels(Frozen):
+    """How rows go to experts and back."""
+
+    once_per_server: bool = False  # a row leaves for a server once, and is handed on there (DeepEP)
+    fp8_dispatch: bool = False  # where products are in fp8, rows go in fp8, and come back in 16 bits
+    collective_sms: int = Field(default=0, ge=0)  # multiprocessors of those exchanges; 0: as other collectives
 
 
 class TrainingFramework(Frozen):
@@ -50,6 +62,17 @@ class TrainingFramework(Frozen):
     context_bytes: int = Field(ge=0)  # CUDA context, libraries and communication buffers, a GPU
     workspace_bytes: int = Field(ge=0)  # of matrix products
     fragmentation: float = Field(ge=0, lt=1)  # part of the allocator's memory that no tensor can use
+    tensor_parallel_chunks: int = Field(default=1, ge=1)  # of a product and its exchange, run beside each other
+    optimizer_state_bytes: float = Field(default=12.0, gt=0)  # fp32 weight and two moments, a parameter
+    fp8_recipe: Literal["delayed", "current", "blockwise"] = "delayed"  # where products are in fp8
+    fp8_factor: float = Field(default=1.0, gt=0)  # seconds of its fp8 products over those of the calibration's library
+    fp8_param_gather: bool = False  # sharded weights are gathered in fp8, and kept so
+    experts: ExpertKernels = ExpertKernels()
+
+    @property
+    def expert_sms(self) -> int:
+        """Multiprocessors that exchanges among expert-parallel ranks occupy."""
+        return self.experts.collective_sms or self.collective_sms
     source: dict[str, Source]
 
 

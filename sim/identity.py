@@ -13,7 +13,7 @@ from pathlib import Path
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
 from sim.scenario import Scenario
-from sim.scenario_file import scenario_toml
+from sim.scenario_file import AnyScenario, scenario_toml
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("hardware_models", "workloads", "policies", "sim")
@@ -32,7 +32,7 @@ def simulator_fingerprint() -> str:
     return digest.hexdigest()[:HEX_DIGITS]
 
 
-def scenario_id(scenario: Scenario) -> str:
+def scenario_id(scenario: AnyScenario) -> str:
     """Sixteen hexadecimal digits; raises FleetcastError where a file that the scenario names cannot be read."""
     digest = hashlib.sha256(simulator_fingerprint().encode())
     digest.update(scenario_toml(scenario).encode())
@@ -41,13 +41,14 @@ def scenario_id(scenario: Scenario) -> str:
     return digest.hexdigest()[:HEX_DIGITS]
 
 
-def _contents(scenario: Scenario) -> Iterator[bytes]:
+def _contents(scenario: AnyScenario) -> Iterator[bytes]:
     """Of the user's own files: hardware as it was read, model and trace as they lie."""
     if scenario.cluster.node.endswith(".toml"):
         node = catalog.node(scenario.cluster.node)
         for spec in (node, *catalog.user_parts(node)):
             yield spec.model_dump_json().encode()
-    for name in (scenario.model.config, scenario.workload.trace):
+    trace = scenario.workload.trace if isinstance(scenario, Scenario) else None
+    for name in (scenario.model.config, trace):
         if name and Path(name).is_file():
             yield file_digest(Path(name))
 

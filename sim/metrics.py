@@ -77,6 +77,23 @@ METRICS: dict[str, Metric] = {
         Metric("kv_peak_fraction", "KV blocks in use at peak", "", "%", 100.0, False),
     ]
 }
+TRAINING_METRICS: dict[str, Metric] = {  # of a training step
+    metric.key: metric
+    for metric in [
+        Metric("step_s", "step", "s", "s", 1.0, False),
+        Metric("tokens_per_s", "tokens", "tokens/s", "tokens/s", 1.0, True),
+        Metric("tokens_per_s_per_gpu", "tokens a GPU", "tokens/s", "tokens/s", 1.0, True),
+        Metric("samples_per_s", "sequences", "sequences/s", "sequences/s", 1.0, True),
+        Metric("model_flop_per_s_per_gpu", "model arithmetic a GPU", "FLOP/s", "TFLOP/s", 1e-12, True),
+        METRICS["mfu"],
+        Metric("hfu", "HFU", "", "%", 100.0, None),
+        Metric("pipeline_bubble_fraction", "pipeline bubbles", "", "%", 100.0, False),
+        Metric("memory.peak_bytes", "memory of the fullest GPU", "bytes", "GB", 1e-9, False),
+        Metric("energy_j_per_token", "energy of a token", "J", "J", 1.0, False),
+        METRICS["mean_power_w_per_gpu"],
+        Metric("usd_per_billion_tokens", "cost of training", "USD/Gtok", "USD/Gtok", 1.0, False),
+    ]
+}
 
 
 def _rest() -> list[Metric]:
@@ -105,7 +122,23 @@ def _rest() -> list[Metric]:
     ]
 
 
-SUMMARY_METRICS: dict[str, Metric] = METRICS | {metric.key: metric for metric in _rest()}
+def _training_rest() -> list[Metric]:
+    """The same of a training step."""
+    bounds = ("compute", "memory", "launch", "network", "host", "idle")
+    parallel = ("tensor_parallel", "context_parallel", "expert_parallel", "data_parallel")
+    exposed = (*parallel, "pipeline_sends", "optimizer", "host")
+    counts = ("gpus", "data_parallel_size", "micro_batches")
+    return [
+        *(Metric(f"bound_by.{b}_fraction", f"bound by: {b}", "", "%", 100.0, None) for b in bounds),
+        *(Metric(f"exposed.{e}_fraction", f"exposed: {e.replace('_', ' ')}", "", "%", 100.0, None) for e in exposed),
+        *(Metric(key, key.replace("_", " "), "", "", 1.0, None) for key in counts),
+        Metric("energy_j_per_step", "energy of a step", "J", "J", 1.0, False),
+    ]
+
+
+SERVING_SUMMARY_METRICS: dict[str, Metric] = METRICS | {metric.key: metric for metric in _rest()}
+TRAINING_SUMMARY_METRICS: dict[str, Metric] = TRAINING_METRICS | {metric.key: metric for metric in _training_rest()}
+SUMMARY_METRICS: dict[str, Metric] = SERVING_SUMMARY_METRICS | TRAINING_SUMMARY_METRICS
 
 
 def summary_metric(key: str, where: str) -> Metric:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hardware_models.errors import FleetcastError
 from sim.scenario import Scenario
-from sim.scenario_file import load_scenario
+from sim.scenario_file import load_any
+from sim.training_scenario import TrainingScenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What pictures and tables need of a run; frames are read when first asked for."""
+    """What pictures and tables need of a serving run; frames are read when first asked for."""
 
     folder: Path
     scenario: Scenario
@@ -27,22 +28,59 @@ class StoredRun:
     @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a request, as of `Result.requests`."""
-        return self._frame("requests.parquet")
+        return _frame(self.folder / "requests.parquet")
 
     @cached_property
     def steps(self) -> pd.DataFrame:
         """One row a run of equal steps, as of `Result.steps`."""
-        return self._frame("steps.parquet")
+        return _frame(self.folder / "steps.parquet")
 
-    def _frame(self, name: str) -> pd.DataFrame:
-        import pandas as pd
 
-        return pd.read_parquet(self.folder / name)
+@dataclass(frozen=True)
+class StoredTraining:
+    """The same of a training step."""
+
+    folder: Path
+    scenario: TrainingScenario
+    summary: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """One row a task, as of `TrainingResult.tasks`."""
+        return _frame(self.folder / "tasks.parquet")
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """One row a change of what an owner holds, as of `TrainingResult.memory`."""
+        return _frame(self.folder / "memory.parquet")
+
+
+AnyRun = StoredRun | StoredTraining
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def read_any_run(folder: Path) -> AnyRun:
+    """Read a folder of `fleetcast run --out`, of whatever kind of scenario; raises FleetcastError for one that is
+    none.
+    """
+    scenario = load_any(folder / "scenario.toml")
+    summary = read_summary(folder)
+    if isinstance(scenario, Scenario):
+        return StoredRun(folder, scenario, summary)
+    return StoredTraining(folder, scenario, summary)
 
 
 def read_run(folder: Path) -> StoredRun:
-    """Read a folder of `fleetcast run --out`; raises FleetcastError for one that is none."""
-    return StoredRun(folder, load_scenario(folder / "scenario.toml"), read_summary(folder))
+    """The same of a serving run; raises FleetcastError for one of training too."""
+    run = read_any_run(folder)
+    if isinstance(run, StoredTraining):
+        raise FleetcastError(f"{folder}: is a training run; give one of serving")
+    return run
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

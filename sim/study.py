@@ -1,12 +1,14 @@
 """Studies: published results as scenarios, the published figure beside the simulated one.
 
 A study file holds a base `[scenario]` and `[[point]]` tables: `set` (keys that differ), `metric`, and where the paper
-gives one `published`, `unit` and `source`; with `baseline` (an earlier point's name) the figure is the ratio to that
-point.
+gives one `published`, `unit` (the metric's own, or the one in which reports show it) and `source`; with `baseline` (an
+earlier point's name) the figure is the ratio to that point.
 
-Metrics: any of `sim.metrics.SUMMARY_METRICS`; `capacity_per_s` (highest rate, requests/s, within the point's
-`limits`); `step_s` (seconds of one step of the composition in `step`). `[assumed]` names keys the paper leaves open,
-each with the values it may have had; the result is then a band.
+The scenario is one of training where it has such a section, else of serving. Metrics: any figure of the summary of
+such a run (`sim.metrics`). Of serving also `capacity_per_s` (highest rate, requests/s, within the point's `limits`)
+and `step_s` (seconds of one step of the composition in `step`); of training also those of
+`sim.training.study_figures`. `[assumed]` names keys the paper leaves open, each with the values it may have had; the
+result is then a band.
 """
 
 from __future__ import annotations
@@ -22,39 +24,26 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.metrics import SUMMARY_METRICS, summary_metric
-from sim.plan.capacity import check_limits, find_capacity
-from sim.run import run
-from sim.scenario import Scenario, Section
-from sim.scenario_file import parse_scenario, read_toml
-from sim.serving.deployment import deploy
-from sim.serving.single_step import step_seconds
+from sim.scenario import Section
+from sim.scenario_file import AnyScenario, parse_any, read_toml, scenario_model
+from sim.study_metrics import check_metric, factor, measure
+from sim.study_point import Point, Step
+from sim.training_scenario import TrainingScenario
+
+__all__ = [
+    "FOLDER",
+    "Point",
+    "Row",
+    "Step",
+    "Study",
+    "load_study",
+    "point_of",
+    "run_study",
+    "scenario_of",
+    "study_names",
+]
 
 FOLDER = Path(__file__).parent.parent / "studies"
-
-
-class Step(Section):
-    """The composition of one step, for `step_s`."""
-
-    prefill_tokens: int = Field(default=0, ge=0)  # one prompt or chunk
-    prefill_context: int = Field(default=0, ge=0)  # tokens of it done before
-    decode_seqs: int = Field(default=0, ge=0)
-    decode_context: int = Field(default=0, ge=0)  # tokens each
-
-
-class Point(Section):
-    """One figure of a study."""
-
-    name: str
-    set: dict[str, Any] = Field(default_factory=dict)
-    metric: str
-    step: Step | None = None
-    limits: dict[str, float] = Field(default_factory=dict)  # metric -> largest value, for capacity_per_s
-    baseline: str | None = None
-    published: float | list[float] | None = None  # a figure, a [low, high] range, or nothing (a baseline)
-    unit: str = ""
-    source: str = ""
-    in_sample: bool = False  # the engine's profile was fitted on this figure: it shows the fit, and judges nothing
 
 
 class Study(Section):
@@ -66,6 +55,11 @@ class Study(Section):
     scenario: dict[str, Any]
     assumed: dict[str, list[Any]] = Field(default_factory=dict)
     point: list[Point]
+
+    @property
+    def of_training(self) -> bool:
+        """Is its scenario one of training, not of serving?"""
+        return scenario_model(self.scenario) is TrainingScenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +125,7 @@ def _check_points(study: Study, origin: str) -> None:
             if point.baseline in (other.name for other in study.point):
                 raise FleetcastError(f"{where}: baseline '{point.baseline}' must come before it; move that point up")
             raise UnknownNameError(f"{where}: baseline", point.baseline, earlier)
-        if point.metric == "capacity_per_s":
-            check_limits(point.limits, where)
-        elif point.metric == "step_s":
-            if point.step is None:
-                raise FleetcastError(f"{where}: metric step_s needs a 'step' table with the step's composition")
-        elif point.metric not in SUMMARY_METRICS:
-            raise UnknownNameError(f"{where}: metric", point.metric, (*SUMMARY_METRICS, "capacity_per_s", "step_s"))
+        check_metric(point, where, training=study.of_training)
         if not all(published > 0 for published in _published(point) if not math.isnan(published)):
             raise FleetcastError(
                 f"{where}: published = {point.published}: give figures above 0, from which an error can be a share"
@@ -183,6 +171,7 @@ def _row(name: str, point: Point, corners: list[dict[str, Any]], measured: dict[
                 f"{where}: its baseline '{point.baseline}' came out as 0; no ratio can be given, drop 'baseline'"
             )
         values = [a / b for a, b in zip(values, measured[point.baseline], strict=True)]
+    values = [value * factor(point) for value in values]
     middle = sorted(values)[len(values) // 2]
     return Row(
         name,
@@ -209,34 +198,20 @@ def _published(point: Point) -> tuple[float, float]:
 
 def scenario_of(
     study: Study, point: Point, assumed: Mapping[str, Any], where: str, overrides: tuple[str, ...] = ()
-) -> Scenario:
+) -> AnyScenario:
     """What a point simulates, with values for what the study assumes; raises FleetcastError, which names `where`."""
     tables = copy.deepcopy(study.scenario)
     for key, value in {**assumed, **point.set}.items():
         _assign(tables, key, value)
-    return parse_scenario(tables, where, FOLDER, overrides)
+    return parse_any(tables, where, FOLDER, overrides)
 
 
-def _measure(scenario: Scenario, point: Point, where: str, known: dict[str, float]) -> float:
+def _measure(scenario: AnyScenario, point: Point, where: str, known: dict[str, float]) -> float:
     """The point's figure; `known` keeps it for points that ask the same again."""
     asked = repr((scenario, point.metric, point.step, sorted(point.limits.items())))
     if asked not in known:
-        known[asked] = _simulate(scenario, point, where)
+        known[asked] = measure(scenario, point, where)
     return known[asked]
-
-
-def _simulate(scenario: Scenario, point: Point, where: str) -> float:
-    try:
-        if point.metric == "capacity_per_s":
-            return find_capacity(scenario, point.limits).rate_per_s
-        if point.step is not None and point.metric == "step_s":
-            return step_seconds(deploy(scenario), **point.step.model_dump())
-        value = summary_metric(point.metric, "metric").value(run(scenario).summary)
-    except FleetcastError as error:
-        raise FleetcastError(f"{where}: {error}") from None
-    if math.isnan(value):
-        raise FleetcastError(f"{where}: the run has no '{point.metric}'; ask for a metric that it has")
-    return value
 
 
 def _assign(tables: dict[str, Any], key: str, value: Any) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 from sim.metrics import summary_metric
 from sim.plan.capacity import requests_at
 from sim.scenario import Scenario
+from sim.scenario_file import AnyScenario
 from sim.study import Point, Step, Study, scenario_of
+from sim.training.study_figures import TRAINING_FIGURES
+from sim.training_scenario import TrainingScenario
 from sim.workload import load_requests
 
 DECODED_TOKENS = 64  # of each sequence, where a point is one decoding step
@@ -18,8 +21,9 @@ LIMITED = ("ttft_s", "tpot_s", "e2e_s")  # metrics that an SLO limits alike; its
 
 def point_scenario(
     study: Study, point: Point, assumed: Mapping[str, Any] | None = None, rate_per_s: float | None = None
-) -> Scenario:
-    """What a point simulates, as a run: a step becomes requests that make it, a capacity its load.
+) -> AnyScenario:
+    """What a point simulates, as a run: a step becomes requests that make it, a capacity its load, and a plan of
+    training runs whether it fits or not.
 
     assumed: values for what the study assumes; the first of each by default. rate_per_s: of a capacity, the rate to
     run at; the workload's own by default. Raises FleetcastError.
@@ -27,6 +31,9 @@ def point_scenario(
     values = {key: options[0] for key, options in study.assumed.items()} | dict(assumed or {})
     scenario = scenario_of(study, point, values, f"point '{point.name}'")
     scenario = scenario.model_copy(update={"name": _name(scenario.name, point.name)})
+    if isinstance(scenario, TrainingScenario):
+        training = scenario.training.model_copy(update={"check_memory": False})
+        return scenario.model_copy(update={"training": training})
     if point.step is not None:
         return _with_step(scenario, point.step)
     if point.metric == "capacity_per_s":
@@ -43,6 +50,8 @@ def reads_as(point: Point) -> str:
             if (metric := summary_metric(key, "limits"))
         ]
         return f"the largest rate with {' and '.join(limits)}"
+    if point.metric in TRAINING_FIGURES:
+        return f"{TRAINING_FIGURES[point.metric].metric.name}, which only the study measures"
     if point.step is None:
         return summary_metric(point.metric, "metric").name
     if not point.step.decode_seqs:

@@ -34,7 +34,13 @@ class TrainingSection(Section):
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share each layer")
     pipeline_parallel_size: int = Field(default=1, ge=1, description="stages that the layers are split over")
     context_parallel_size: int = Field(default=1, ge=1, description="GPUs that share each sequence")
+    context_parallel: PolicyChoice = Field(
+        default=PolicyChoice(name="ring"), description="how those GPUs compute attention over the sequence they share"
+    )
     expert_parallel_size: int = Field(default=1, ge=1, description="GPUs that share the experts of a layer")
+    expert_tensor_parallel_size: int | None = Field(
+        default=None, ge=1, description="GPUs that share each expert; absent: tensor_parallel_size"
+    )
     data_parallel_size: int | None = Field(
         default=None, ge=1, description="copies of the model; absent: as many as the cluster's GPUs make"
     )
@@ -44,8 +50,10 @@ class TrainingSection(Section):
     schedule: PolicyChoice = Field(
         default=PolicyChoice(name="1f1b"), description="in what order stages run their micro-batches"
     )
-    layers_per_stage: list[int] | None = Field(
-        default=None, description="layers of each stage in the model's order; absent: even"
+    layers_per_stage: list[int] | Literal["balanced"] | None = Field(
+        default=None,
+        description='layers of each stage in the model\'s order, or "balanced": the slowest stage as fast as can be;'
+        " absent: even",
     )
     account_for_embedding_in_pipeline_split: bool = Field(
         default=False, description="the embedding counts as a layer of the first stage"
@@ -59,21 +67,55 @@ class TrainingSection(Section):
     recompute: PolicyChoice = Field(
         default=PolicyChoice(name="none"), description="activations computed again: none, selective or full"
     )
+    gradient_reduce: PolicyChoice = Field(
+        default=PolicyChoice(name="nccl"), description="how copies of the model agree on gradients, or on weights"
+    )
+    grad_reduce_in_bf16: bool | None = Field(
+        default=None, description="copies exchange gradients in bf16, not in fp32; absent: as the framework does"
+    )
+    moe_token_dispatcher_type: Literal["alltoall", "flex"] | None = Field(
+        default=None,
+        description="rows leave for each expert (alltoall), or server and rank (flex); absent: as the framework does",
+    )
+    overlap_moe_expert_parallel_comm: bool = Field(
+        default=False, description="exchanges among experts run beside another micro-batch, forward beside backward"
+    )
+    activation_offload: PolicyChoice = Field(
+        default=PolicyChoice(name="none"), description="whose activations wait for their backward in the host's memory"
+    )
     overlap_p2p_communication: bool | None = Field(
         default=None, description="sends between stages run beside the next pass; absent: as the framework does"
     )
     attention: str | None = Field(default=None, description="attention kernel; absent: the framework's")
-    precision: Literal["bf16", "fp16"] = Field(default="bf16", description="number format of matrix products")
+    precision: Literal["bf16", "fp16", "fp8"] = Field(default="bf16", description="number format of matrix products")
+    fp8_recipe: Literal["delayed", "current", "blockwise"] | None = Field(
+        default=None, description="scales of fp8 products; absent: as the framework does"
+    )
     dropout: bool = Field(default=False, description="dropout on attention, embeddings and residuals")
     fused_norm: bool | None = Field(default=None, description="one kernel a norm; absent: as the framework does")
+    fused_softmax: bool | None = Field(
+        default=None, description="one kernel for standard attention's softmax; absent: as the framework does"
+    )
     jitter_fraction: float = Field(
         default=0.0, ge=0, le=1, description="how much passes vary: standard deviation of the logarithm of their times"
     )
     slow_gpus: list[Slow] = Field(default=[], description="GPUs that compute more slowly")
     slow_cards: list[Slow] = Field(default=[], description="GPUs whose network cards are slower")
+    train_tokens: float | None = Field(
+        default=None, gt=0, le=1e18, description="tokens of the whole training, at a batch far below the critical one"
+    )
+    critical_batch_tokens: float | None = Field(
+        default=None, gt=0, le=1e15, description="gradient noise scale: a batch of it takes twice the tokens"
+    )
+    rampup_batch_size: list[int] | None = Field(
+        default=None,
+        min_length=3,
+        max_length=3,
+        description="batch at first, increments, and sequences until it is global_batch_size",
+    )
     check_memory: bool = Field(default=True, description="refuse a plan that does not fit; false: run it and say so")
 
-    @field_validator("schedule", "sharding", "recompute", mode="before")
+    @field_validator("schedule", "sharding", "recompute", "activation_offload", "context_parallel", "gradient_reduce", mode="before")
     @classmethod
     def _by_name(cls, choice: Any) -> Any:
         return {"name": choice} if isinstance(choice, str) else choice

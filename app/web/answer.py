@@ -20,15 +20,15 @@ from app.web.cards import summary_cards
 from app.web.components import as_text, bottleneck, cards, download, figure, grade_html, table
 from sim.metrics import plain
 from sim.scenario_file import scenario_toml
-from sim.stored_run import StoredRun
+from sim.stored_run import StoredRun, StoredTraining
 
 
-def _state(run: StoredRun) -> str:
+def state_of(run: StoredRun | StoredTraining) -> str:
     """Tells a run from every other, and from what lay in its folder before."""
     return f"{run.folder}:{(run.folder / 'summary.json').stat().st_mtime_ns}"
 
 
-@st.cache_resource(max_entries=40, show_spinner=False, hash_funcs={StoredRun: _state})
+@st.cache_resource(max_entries=40, show_spinner=False, hash_funcs={StoredRun: state_of})
 def overview(run: StoredRun) -> dict[str, go.Figure]:
     """The pictures that are looked at first, kept; not to be changed."""
     return {
@@ -37,7 +37,7 @@ def overview(run: StoredRun) -> dict[str, go.Figure]:
     }
 
 
-@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={StoredRun: _state})
+@st.cache_resource(max_entries=20, show_spinner=False, hash_funcs={StoredRun: state_of})
 def over_time(run: StoredRun) -> dict[str, go.Figure]:
     """The other pictures of a run, kept; not to be changed."""
     first = overview(run)
@@ -60,19 +60,23 @@ def show_headline(run: StoredRun) -> None:
     """What ran, what bounded it, whether it keeps its limits, and what the figures rest on."""
     summary, scenario = run.summary, run.scenario
     count, workload = summary["requests"], bare(summary["workload"])
-    rests = "".join(
-        f" {escape(part)} {grade_html(grade, f'{part}: {grade}')}" for part, grade in summary["grades"].items()
-    )
     st.html(
         f'<p class="fc-line">{escape(summary["model"])} ({escape(scenario.model.weight_dtype)}) on'
         f" {scenario.cluster.nodes:,} x {escape(bare(summary['node']))}, {count:,} request{'s' if count != 1 else ''}"
         f" of {escape(workload)}, {plain(summary['duration_s'])} s simulated, seed {summary['seed']}</p>"
-        f'<p class="fc-line">The times rest on:{rests}</p>'
+        f"{grades_line(summary)}"
     )
     bottleneck(summary)
     st.html("".join(f'<p class="fc-line">{line}</p>' for line in verdict_lines(summary)))
     for note in summary["notes"]:
         st.caption(as_text(note))
+
+
+def grades_line(summary: dict[str, Any]) -> str:
+    """What the times rest on, as HTML."""
+    grades = summary["grades"].items()
+    rests = "".join(f" {escape(part)} {grade_html(grade, f'{part}: {grade}')}" for part, grade in grades)
+    return f'<p class="fc-line">The times rest on:{rests}</p>'
 
 
 def bare(name: str) -> str:
@@ -97,15 +101,16 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _show_overview(run: StoredRun) -> None:
-    _show_pictures(overview(run))
+    show_pictures(overview(run))
     st.html(f'<h3>Latencies, ms</h3><div class="fc-wide">{latency_table(run.summary)}</div>')
 
 
 def _show_over_time(run: StoredRun) -> None:
-    _show_pictures(over_time(run))
+    show_pictures(over_time(run))
 
 
-def _show_pictures(pictures: dict[str, go.Figure]) -> None:
+def show_pictures(pictures: dict[str, go.Figure]) -> None:
+    """Each below its title."""
     for number, (title, picture) in enumerate(pictures.items()):
         st.subheader(title, anchor=False)
         figure(picture, f"picture {number} of {len(pictures)}")
@@ -129,15 +134,15 @@ def _show_timeline(run: StoredRun) -> None:
 
 
 def _show_requests(run: StoredRun) -> None:
-    table(run.requests, f"requests-{run.folder.name}", f"{_file_name(run)}-requests")
+    table(run.requests, f"requests-{run.folder.name}", f"{file_name(run.scenario.name)}-requests")
 
 
 def _show_steps(run: StoredRun) -> None:
-    table(run.steps, f"steps-{run.folder.name}", f"{_file_name(run)}-steps")
+    table(run.steps, f"steps-{run.folder.name}", f"{file_name(run.scenario.name)}-steps")
 
 
 def _show_files(run: StoredRun) -> None:
-    name = _file_name(run)
+    name = file_name(run.scenario.name)
     st.caption("Everything of this run, readable without Fleetcast; the trace opens in ui.perfetto.dev.")
     with st.container(horizontal=True):
         download("Scenario (TOML)", lambda: scenario_toml(run.scenario).encode(), f"{name}.toml", "file-toml")
@@ -166,9 +171,9 @@ def chrome_trace(run: StoredRun) -> bytes:
         return path.read_bytes()
 
 
-def _file_name(run: StoredRun) -> str:
-    """The run's name as a file may have it."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in run.scenario.name)[:80]
+def file_name(name: str) -> str:
+    """A run's name as a file may have it."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)[:80]
 
 
 SHOWS = {

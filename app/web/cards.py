@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
 from app.compare import beyond_error_bars, change_text
 from app.console import HEADLINE, interval_of
-from sim.metrics import METRICS, Metric, plain
+from sim.metrics import SUMMARY_METRICS, Metric, plain
 
 Verdict = Literal["better", "worse", "same", ""]
 ALIKE = 5e-4  # a change that one decimal of a percent does not show
@@ -41,9 +42,11 @@ class Card:
         )
 
 
-def summary_cards(summary: dict[str, Any], baseline: dict[str, Any] | None = None) -> list[Card]:
-    """The headline of a run, with its change against a baseline where one is given."""
-    metrics = [METRICS[key] for key in SHOWN]
+def summary_cards(
+    summary: dict[str, Any], baseline: dict[str, Any] | None = None, shown: Sequence[str] = SHOWN
+) -> list[Card]:
+    """The headline of a run, with its change against a baseline where one is given; shown: keys of metrics."""
+    metrics = [SUMMARY_METRICS[key] for key in shown]
     return [_card(metric, summary, baseline) for metric in metrics if metric.value(summary) == metric.value(summary)]
 
 

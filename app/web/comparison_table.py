@@ -9,22 +9,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from app.compare import SHOWN, RunFolder, change_text
+from app.compare import RunFolder, change_text
 from app.console import interval_of
 from app.web.cards import NO_CHANGE, delta
-from sim.metrics import METRICS, Metric, plain
-
-
-def metrics() -> list[Metric]:
-    """Those shown, in order."""
-    return [METRICS[key] for key in SHOWN]
+from sim.metrics import Metric, plain
 
 
 def comparison_html(runs: Sequence[RunFolder]) -> str:
     """A row a metric, a column a run; the first one is what the others are set against."""
     head = "".join(f"<th>{escape(run.name)}</th>" for run in runs)
     rows = ""
-    for metric in metrics():
+    for metric in runs[0].metrics:
         cells = "".join(_cell(metric, runs[0], run) for run in runs)
         rows += f"<tr><td>{escape(metric.name)}</td>{cells}</tr>"
     return f'<div class="fc-wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
@@ -56,7 +51,7 @@ def comparison_csv(runs: Sequence[RunFolder]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(["run", "metric", "unit", "value", "low_90", "high_90", "change"])
     for run in runs:
-        for metric in metrics():
+        for metric in run.metrics:
             value, bars = metric.value(run.summary), interval_of(run.summary, metric.key)
             change = "" if run is runs[0] else change_text(metric.value(runs[0].summary), value)
             writer.writerow([run.name, metric.key, metric.unit, value, *(bars or ("", "")), change])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.web.examples import DEFAULT
+from app.web.families import SERVING, Family, family_of
 from app.web.store import Store
 from app.web.url_state import BASE, full_example, opened, query
 from hardware_models.errors import FleetcastError
@@ -22,12 +22,13 @@ class Draft:
     generation: int = 0  # of widgets
     url: dict[str, str] = field(default_factory=dict)
     mistake: str = ""  # of the URL it was opened with
+    family: Family = SERVING  # whose page it is of
     bare: tuple[str, dict[str, Any]] | None = None  # base and tables that a URL without parameters means; None: default
 
     @classmethod
-    def open(cls, parameters: Mapping[str, str], store: Store) -> Draft:
+    def open(cls, parameters: Mapping[str, str], store: Store, family: Family = SERVING) -> Draft:
         """From a URL; a bad one gives the default example and the mistake."""
-        draft = cls.of_example(DEFAULT, store)
+        draft = cls.of_example(family.default, store)
         draft.turn_to(parameters, store)
         draft.bare = (draft.base, draft.current)
         return draft
@@ -36,7 +37,7 @@ class Draft:
     def of_example(cls, name: str, store: Store) -> Draft:
         """A shipped scenario as it is; raises UnknownNameError."""
         tables = full_example(name, store)
-        return cls(name, tables, tables)
+        return cls(name, tables, tables, family=family_of(tables))
 
     def come_back(self, parameters: Mapping[str, str], store: Store) -> None:
         """The page is shown again, its widgets' values forgotten: go on with what they said, or as a URL says."""
@@ -54,7 +55,7 @@ class Draft:
             self.begin(self.bare[1], self.bare[0])
             return
         try:
-            base, tables = opened(parameters, store)
+            base, tables = opened(parameters, store, self.family)
         except FleetcastError as error:
             self.mistake = str(error)
             return
@@ -78,7 +79,7 @@ class Draft:
     def new_url(self, store: Store) -> dict[str, str] | None:
         """The parameters to show from now on; None where those shown are right, or wrong and to be mended."""
         url = query(self.base, self.current, store)
-        if self.mistake or url == self.url or (not self.url and url == {BASE: DEFAULT}):
+        if self.mistake or url == self.url or (not self.url and url == {BASE: self.family.default}):
             return None
         self.url = url
         return url

@@ -15,22 +15,22 @@ from app.validation import frame_of, rows_in
 from app.web import resources
 from app.web.cards import Card
 from app.web.components import as_text, cards, error
+from app.web.families import SERVING, TRAINING, Family, family_of
 from app.web.forms.knobs import MISSING, Group, Knob, lookup, put, scenario_groups
 from app.web.forms.widgets import Drawer
-from app.web.guard import bare_tables, safe_scenario
+from app.web.guard import bare_tables, safe_any
 from app.web.job_watch import problem, start, watch
 from app.web.jobs import Job
 from app.web.links import open_scenario
 from hardware_models.errors import FleetcastError
 from sim.identity import simulator_fingerprint
 from sim.metrics import plain
-from sim.scenario import Scenario
 from sim.scenario_file import toml_value
 from sim.study import Point, Study, point_of, scenario_of
 from sim.study_scenario import point_scenario, reads_as
 
 POINT, KNOB = "point", "knob"  # keys of the choices, and of the URL
-FIRST_KNOB = "serving.engine"
+FIRST_KNOBS = {SERVING.name: "serving.engine", TRAINING.name: "training.framework"}  # by the kind of scenario
 
 
 def show_point(name: str, study: Study, frame: pd.DataFrame) -> pd.DataFrame | None:
@@ -62,7 +62,7 @@ def _figures(row: pd.Series, point: Point) -> None:
 
 
 def _openings(study: Study, point: Point, assumed: dict[str, Any], frame: pd.DataFrame) -> None:
-    """Links to the Serving page: the point, and what it is divided by."""
+    """Links to the page of its kind: the point, and what it is divided by."""
     if assumed:
         said = ", ".join(f"{key} = {value}" for key, value in assumed.items())
         st.caption(as_text(f"The paper leaves open, and this figure takes: {said}."))
@@ -85,19 +85,17 @@ def _rate(point: Point, frame: pd.DataFrame) -> float | None:
 def _changed(name: str, study: Study, point: Point, assumed: dict[str, Any], row: pd.Series) -> pd.DataFrame | None:
     """A form for one knob, and its simulated figure."""
     st.markdown("**Change a knob**")
-    knobs = _knobs(point)
-    key = st.selectbox(
-        "knob",
-        list(knobs),
-        list(knobs).index(FIRST_KNOB),
-        key=KNOB,
-        bind="query-params",
-        help=knobs[FIRST_KNOB][0].help,
-    )
-    knob, group = knobs[key]
     store = resources.store()
     scenario = scenario_of(study, point, assumed, f"point '{point.name}'")
     tables = bare_tables(scenario, store)
+    family = family_of(scenario)
+    knobs, first = _knobs(family, point), FIRST_KNOBS[family.name]
+    if st.session_state.get(KNOB) not in knobs:
+        st.session_state.pop(KNOB, None)  # another kind's
+    key = st.selectbox(
+        "knob", list(knobs), list(knobs).index(first), key=KNOB, bind="query-params", help=knobs[first][0].help
+    )
+    knob, group = knobs[key]
     value = Drawer(f"gallery:{name}:{point.name}:", store).draw(
         knob, lookup(tables, key), tuple(other.name for other in group.knobs)
     )
@@ -140,12 +138,11 @@ def _beside(changed: pd.Series, row: pd.Series) -> None:
     cards(found)
 
 
-def _knobs(point: Point) -> dict[str, tuple[Knob, Group]]:
-    """What may be changed: what the model runs on, and for whole runs what it serves."""
-    sections = {"model", "cluster", "serving"} | (set() if point.step is not None else {"workload"})
-    return {
-        knob.key: (knob, group) for group in scenario_groups(Scenario) if group.name in sections for knob in group.knobs
-    }
+def _knobs(family: Family, point: Point) -> dict[str, tuple[Knob, Group]]:
+    """What may be changed: what the model runs on and how, and for whole runs of serving what it serves."""
+    sections = {"model", "cluster", family.name} | (set() if point.step is not None else {"workload"})
+    groups = [group for group in scenario_groups(family.model) if group.name in sections]
+    return {knob.key: (knob, group) for group in groups for knob in group.knobs}
 
 
 def _override(tables: dict[str, Any], key: str, value: Any) -> str:
@@ -154,7 +151,7 @@ def _override(tables: dict[str, Any], key: str, value: Any) -> str:
     """
     changed = copy.deepcopy(tables)
     put(changed, key, None if value is MISSING else value)
-    found = lookup(safe_scenario(changed, "the change", resources.store()).model_dump(exclude_none=True), key)
+    found = lookup(safe_any(changed, "the change", resources.store()).model_dump(exclude_none=True), key)
     return f"{key}={'' if found is MISSING else toml_value(found)}"
 
 

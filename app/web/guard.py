@@ -10,7 +10,7 @@ from app.web.store import BARE_NAME, Store
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.scenario import Scenario
-from sim.scenario_file import parse_scenario, read_toml
+from sim.scenario_file import AnyScenario, parse_any, parse_scenario, read_toml
 from workloads.models import catalog as models
 from workloads.traces.catalog import catalog_names
 
@@ -24,8 +24,13 @@ FILES = {  # key -> the store's folder and the endings of files that it may name
 
 
 def safe_scenario(tables: dict[str, Any], origin: str, store: Store) -> Scenario:
-    """Validate a stranger's tables as the command line does; raises FleetcastError, also for a path."""
+    """Validate a stranger's tables of serving as the command line does; raises FleetcastError, also for a path."""
     return parse_scenario(safe_tables(tables, origin, store), origin, store.root / "nowhere")
+
+
+def safe_any(tables: dict[str, Any], origin: str, store: Store) -> AnyScenario:
+    """The same of whatever kind of scenario."""
+    return parse_any(safe_tables(tables, origin, store), origin, store.root / "nowhere")
 
 
 def safe_tables(tables: dict[str, Any], origin: str, store: Store) -> dict[str, Any]:
@@ -51,11 +56,11 @@ def check_depth(value: Any, origin: str, depth: int = 0) -> None:
             check_depth(item, origin, depth + 1)
 
 
-def bare_tables(scenario: Scenario, store: Store) -> dict[str, Any]:
+def bare_tables(scenario: AnyScenario, store: Store) -> dict[str, Any]:
     """A scenario's tables with the app's own files by their bare names, absent values left out."""
     tables = scenario.model_dump(exclude_none=True)
     for (section, key), (folder, _) in FILES.items():
-        value = tables[section].get(key)
+        value = tables.get(section, {}).get(key)
         if isinstance(value, str) and Path(value).parent == _folder(store, folder).resolve():
             tables[section][key] = Path(value).name
     return tables

@@ -105,23 +105,33 @@ def end_on_hangup() -> None:
 
 
 def warm_up() -> None:
-    """Load what pages need and answer the default example, so that the first look finds it finished."""
+    """Load what pages need and answer the example of each, so that the first look finds it finished."""
     from app.web import resources
     from app.web.answer import overview
-    from app.web.examples import DEFAULT
-    from app.web.guard import safe_scenario
+    from app.web.families import FAMILIES
+    from app.web.guard import safe_any
     from app.web.pages import PAGES
+    from app.web.pages.training import without_check
+    from app.web.training_answer import training_overview
     from app.web.url_state import full_example
+    from sim.stored_run import StoredRun
 
     store = resources.store()
-    scenario = safe_scenario(full_example(DEFAULT, store), DEFAULT, store)
-    run = resources.runner().submit(scenario, "start")
+    runs = []
+    for family in FAMILIES:
+        scenario = safe_any(full_example(family.default, store), family.default, store)
+        runs.append(resources.runner().submit(without_check(scenario), "start"))
     for module in PAGES.values():
         importlib.import_module(module)
-    while not run.wait(1.0, "start"):
-        continue
-    if run.state == "finished":
-        overview(store.run(run.run_id))
+    for run in runs:
+        while not run.wait(1.0, "start"):
+            continue
+        if run.state == "finished":
+            kept = store.run(run.run_id)
+            if isinstance(kept, StoredRun):
+                overview(kept)
+            else:
+                training_overview(kept)
 
 
 def cool_down() -> None:

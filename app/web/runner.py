@@ -12,11 +12,12 @@ import time
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from app.web.families import SERVING, Family, family_of
 from app.web.settings import Settings
 from app.web.store import Store
 from app.web.worker_process import Worker, WorkerEnded
 from sim.identity import scenario_id
-from sim.scenario import Scenario
+from sim.scenario_file import AnyScenario
 
 FORGOTTEN_S = 6.0  # a run that no page has looked at for so long is ended
 LOOK_S = 0.05
@@ -27,8 +28,9 @@ ATTEMPTS = 3  # to find a worker that takes up an order
 class Run:
     """One simulation as pages see it."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, family: Family = SERVING) -> None:
         self.run_id = run_id
+        self.family = family
         self.state = "waiting"  # waiting, running, finished, failed, stopped
         self.done = 0
         self.total = 0  # requests; 0 while they are being drawn
@@ -85,7 +87,7 @@ class Runner:
         for worker in self._workers:
             self._idle.put(worker)
 
-    def submit(self, scenario: Scenario, watcher: str, again: bool = False) -> Run:
+    def submit(self, scenario: AnyScenario, watcher: str, again: bool = False) -> Run:
         """The run of a valid scenario; raises FleetcastError where a file that it names cannot be read.
 
         again: try once more what has failed before.
@@ -96,7 +98,7 @@ class Runner:
                 self._failures.pop(run_id, None)
             run = self._runs.get(run_id)
             if run is None:
-                run = Run(run_id)
+                run = Run(run_id, family_of(scenario))
                 run.wait(0.0, watcher)
                 if self._store.has(run_id):
                     run.end("finished")
@@ -122,12 +124,12 @@ class Runner:
         for worker in self._workers:
             worker.close()
 
-    def _start(self, run: Run, scenario: Scenario) -> None:
+    def _start(self, run: Run, scenario: AnyScenario) -> None:
         thread = threading.Thread(target=self._serve, args=(run, scenario), daemon=True)
         self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         thread.start()
 
-    def _serve(self, run: Run, scenario: Scenario) -> None:
+    def _serve(self, run: Run, scenario: AnyScenario) -> None:
         """From waiting to the end, in a thread of its own."""
         ended = "failed", "the app failed; its log has more"
         try:
@@ -138,7 +140,7 @@ class Runner:
         finally:  # whatever fails, pages do not wait for ever
             self._finish(run, *ended)
 
-    def _simulated(self, run: Run, worker: Worker, scenario: Scenario) -> tuple[str, str]:
+    def _simulated(self, run: Run, worker: Worker, scenario: AnyScenario) -> tuple[str, str]:
         """Have a worker do it, which is free again afterwards; returns how it ended, and why."""
         run.state, run.started_s = "running", time.monotonic()
         folder = self._store.result_folder(run.run_id).resolve()
@@ -164,7 +166,7 @@ class Runner:
                 if end.began:
                     break
         return "failed", (
-            "the process of the simulation was killed, for want of memory most likely; shorten the workload"
+            f"the process of the simulation was killed, for want of memory most likely; {run.family.smaller}"
         )
 
     def _free_worker(self, run: Run) -> Worker | None:
@@ -190,9 +192,8 @@ class Runner:
             if time.monotonic() > deadline:
                 worker.renew()
                 return "failed", (
-                    f"the simulation took longer than {self._settings.time_limit_s:g} s, the app's limit, with"
-                    f" {run.done:,} of {run.total:,} requests done; shorten the workload (workload.duration_s,"
-                    " workload.num_requests), start the app with a higher --time-limit-s, or use the command line"
+                    f"the simulation took longer than {self._settings.time_limit_s:g} s, the app's limit{_done(run)};"
+                    f" {run.family.smaller}, start the app with a higher --time-limit-s, or use the command line"
                 )
 
     @staticmethod
@@ -216,3 +217,10 @@ class Runner:
                 while len(self._failures) > FAILURES_KEPT:
                     del self._failures[next(iter(self._failures))]
         run.end(state, message)
+
+
+def _done(run: Run) -> str:
+    """How far it is, where it says so."""
+    if run.family is not SERVING:
+        return ""
+    return f", with {run.done:,} of {run.total:,} requests done"

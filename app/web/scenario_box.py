@@ -9,7 +9,8 @@ import streamlit as st
 from app.web import resources
 from app.web.components import download, error
 from app.web.draft import Draft
-from app.web.guard import bare_tables, safe_scenario
+from app.web.families import check_family
+from app.web.guard import bare_tables, safe_any
 from app.web.store import UPLOAD_SUFFIXES, Store
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import tables_toml, toml_tables
@@ -33,7 +34,9 @@ def take_over(content: bytes, origin: str, draft: Draft, store: Store, limit_byt
         raise FleetcastError(
             f"{origin}: has {len(content):,} bytes; a scenario here has at most {limit_bytes:,}: give a scenario file"
         )
-    draft.begin(bare_tables(safe_scenario(toml_tables(content, origin), origin, store), store))
+    scenario = safe_any(toml_tables(content, origin), origin, store)
+    check_family(scenario, draft.family, origin)
+    draft.begin(bare_tables(scenario, store))
 
 
 def _file_widget(draft: Draft, store: Store, limit_bytes: int) -> None:

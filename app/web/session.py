@@ -33,15 +33,15 @@ def set_basket(runs: list[str]) -> None:
     st.session_state[BASKET] = list(dict.fromkeys(runs))[:BASKET_SIZE]
 
 
-def baseline() -> str | None:
-    """The run that others are set against."""
-    run: str | None = st.session_state.get(BASELINE)
+def baseline(family: str) -> str | None:
+    """The run of a kind of scenario that others of its kind are set against."""
+    run: str | None = st.session_state.get(f"{BASELINE}.{family}")
     return run
 
 
-def pin(run: str | None) -> None:
-    """Set others against this run from now on; None: against none."""
-    st.session_state[BASELINE] = run
+def pin(run: str | None, family: str) -> None:
+    """Set others of a kind against this run from now on; None: against none."""
+    st.session_state[f"{BASELINE}.{family}"] = run
 
 
 def keep_pages(pages: Mapping[str, st.Page]) -> None:

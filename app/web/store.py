@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.web.jobs import STARTING, Job
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.stored_run import StoredRun, read_run
+from sim.stored_run import AnyRun, read_any_run
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # no separators, nothing hidden, no '..' in front
@@ -66,15 +66,15 @@ class Store:
         """Is that run finished and kept?"""
         return (self.result_folder(run_id) / "summary.json").is_file()
 
-    def run(self, name: str) -> StoredRun:
+    def run(self, name: str) -> AnyRun:
         """A kept run by its identity, or a run folder below the root by its path from there; raises FleetcastError."""
         if RUN_ID.fullmatch(name):
             if not self.has(name):
                 raise FleetcastError(f"run {name}: is not kept here (any more); run its scenario again")
             folder = self.result_folder(name)
             os.utime(folder)  # looked at now, so not the next to be dropped
-            return read_run(folder)
-        return read_run(self.folder_inside(name))
+            return read_any_run(folder)
+        return read_any_run(self.folder_inside(name))
 
     def folder_inside(self, name: str) -> Path:
         """A folder below the root by its path from there; raises FleetcastError for any other place."""

@@ -9,12 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from app.sweep_figures import figures
-from app.sweep_report import FIGURES, limit_lines, reason_lines, shares_note, verdict
+from app.sweep_report import key_figures, limit_lines, reason_lines, shares_note, verdict
 from app.web.cards import Card
 from app.web.components import as_text, cards, download, figure, grade_badge, table
 from app.web.links import open_scenario
 from app.web.sweeps import KeptSweep
-from sim.scenario_file import load_scenario
+from sim.scenario_file import load_any
 from sim.sweep.analysis import Analysis, analyse, bars
 from sim.sweep.columns import SWEEP_METRICS
 from sim.sweep.definition import Sweep
@@ -58,7 +58,7 @@ def show_progress(kept: KeptSweep, sweep: Sweep) -> None:
 
 def _cards(analysis: Analysis, best: pd.Series) -> list[Card]:
     found = []
-    for key in dict.fromkeys((analysis.goal.metric.key, *FIGURES)):
+    for key in dict.fromkeys((analysis.goal.metric.key, *key_figures(analysis.sweep))):
         metric = SWEEP_METRICS[key]
         number, _, unit = metric.text(float(best[key])).partition(" ")
         low, high = bars(best, metric)
@@ -72,7 +72,7 @@ def _best_actions(kept: KeptSweep) -> None:
     with st.container(horizontal=True):
         path = kept.folder / BEST
         if path.is_file():
-            open_scenario(load_scenario(path), "Open the best in Serving")
+            open_scenario(load_any(path), "Open the best in {page}")
             download("Best scenario (TOML)", path.read_bytes, "best.toml", f"best-{kept.sweep_id}")
         report = kept.folder / REPORT
         if report.is_file():
@@ -89,7 +89,8 @@ def _without_answer(analysis: Analysis) -> None:
 
 def _shown(rows: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
     """Axes, goal, limits and key figures first; everything else after them."""
-    keys = [analysis.goal.metric.key, *(limit.metric.key for limit in analysis.goal.limits), *FIGURES]
+    judged = (analysis.goal.metric.key, *(limit.metric.key for limit in analysis.goal.limits))
+    keys = (*judged, *key_figures(analysis.sweep))
     first = list(dict.fromkeys([*analysis.sweep.keys, "seed", "status", *keys, "reason", "grade"]))
     return rows[[*first, *(column for column in rows.columns if column not in first)]]
 

@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.web.families import FAMILIES, SERVING, Family, family_of
 from app.web.forms.knobs import scenario_groups
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import override_value, toml_value
+from sim.sweep.goal import DEFAULT_METRIC, TRAINING_METRIC
 
 RANGE = re.compile(r"\s*(\S+)\s+to\s+(\S+?)(\s+log)?(?:\s+in\s+(\d+))?\s*")
 SPLIT = re.compile(r",(?![^\[{]*[\]}])")  # commas outside of lists and tables
@@ -65,15 +67,15 @@ class SweepDraft:
             limits="\n".join(goal.pop("subject_to", [])),
             other={key: value for key, value in tables.items() if key not in shown},
         )
-        draft.metric = goal.pop(direction, "output_tokens_per_s_per_gpu")
+        draft.metric = goal.pop(direction, DEFAULT_METRIC if family_of(base) is SERVING else TRAINING_METRIC)
         if goal:
             draft.other["goal"] = goal
         return draft
 
 
-def axis_keys() -> list[str]:
+def axis_keys(family: Family = SERVING) -> list[str]:
     """Keys of a scenario that a form offers as axes: all but what names a run and what is a table."""
-    knobs = [knob for group in scenario_groups() if group.name for knob in group.knobs]
+    knobs = [knob for group in scenario_groups(family.model) if group.name for knob in group.knobs]
     return [f"{knob.key}.name" if knob.kind == "policy" else knob.key for knob in knobs]
 
 
@@ -101,7 +103,8 @@ def axis_value(key: str, text: str) -> Any:
 
 def _is_whole(key: str, ends: list[Any]) -> bool:
     """Does the key take whole numbers only? A policy's own key does, where both ends are whole."""
-    kinds = {knob.key: knob.kind for group in scenario_groups() for knob in group.knobs}
+    groups = [group for family in FAMILIES for group in scenario_groups(family.model)]
+    kinds = {knob.key: knob.kind for group in groups for knob in group.knobs}
     return kinds[key] == "integer" if key in kinds else all(isinstance(end, int) for end in ends)
 
 

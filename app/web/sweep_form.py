@@ -6,9 +6,10 @@ from typing import Any
 
 import streamlit as st
 
+from app.web.families import SERVING, TRAINING, Family, family_of
 from app.web.sweep_draft import DRAWN, METHODS, SweepDraft, axis_keys
 from app.web.sweeps import MOST_POINTS
-from sim.sweep.columns import SWEEP_METRICS
+from sim.sweep.columns import SWEEP_METRICS, metrics_of
 
 AXES_MOST = 12
 WORDS = {
@@ -16,6 +17,12 @@ WORDS = {
     "list": "the first values together, the second ones together, ...",
     "lhs": "a Latin hypercube: drawn, each axis evenly",
     "random": "drawn independently",
+}
+GOALS = {SERVING.name: "ttft_s.p99", TRAINING.name: "step_s"}  # begun with; as all below by kind of scenario
+LIMITS = {SERVING.name: "ttft_s.p99 <= 500ms", TRAINING.name: "memory.peak_bytes <= 70GB"}
+CONSTRAINTS = {
+    SERVING.name: "serving.max_num_batched_tokens >= serving.max_num_seqs",
+    TRAINING.name: "training.tensor_parallel_size * training.pipeline_parallel_size <= 64",
 }
 EXAMPLES = "`64, 128, 256`, or `16 to 512 log in 6`; names as they are: `bf16, fp8`"
 
@@ -25,10 +32,14 @@ def sweep_form(draft: SweepDraft, prefix: str, bases: dict[str, dict[str, Any]])
 
     prefix: of the widgets' keys, new for a form begun anew. bases: titles of scenarios to vary, with their tables.
     """
-    name = st.text_input("name", draft.name, max_chars=60, key=f"{prefix}name")
+    first = st.container()
     base = st.selectbox("scenario", list(bases), key=f"{prefix}base", help="what the axes vary")
     st.markdown(":gray[**axes**]", help=EXAMPLES)
-    axes = _axes(draft, prefix)
+    family = family_of(bases[base])
+    if family_of(draft.base) is not family:  # what it asks of one kind means nothing to the other
+        prefix, draft = f"{prefix}{family.name}:", _begun_anew(draft, bases[base], family)
+    name = first.text_input("name", draft.name, max_chars=60, key=f"{prefix}name")
+    axes = _axes(draft, prefix, family)
     method = st.selectbox(
         "method", METHODS, METHODS.index(draft.method), key=f"{prefix}method", format_func=lambda m: f"{m}: {WORDS[m]}"
     )
@@ -41,27 +52,33 @@ def sweep_form(draft: SweepDraft, prefix: str, bases: dict[str, dict[str, Any]])
         "direction", ("minimize", "maximize"), default=draft.direction, required=True, key=f"{prefix}direction",
         label_visibility="collapsed",
     )  # fmt: skip
-    metrics = list(SWEEP_METRICS)
+    metrics = list(metrics_of(bases[base]))
     metric = st.selectbox(
         "metric", metrics, metrics.index(draft.metric), key=f"{prefix}metric", format_func=_metric_title
     )
     limits = st.text_area("limits, a line each", draft.limits, key=f"{prefix}limits", height=68, max_chars=2000,
-                          help="such as `ttft_s.p99 <= 500ms`")  # fmt: skip
+                          help=f"such as `{LIMITS[family.name]}`")  # fmt: skip
     with st.expander("seeds and constraints"):
         seeds = st.text_input("seeds", draft.seeds, key=f"{prefix}seeds", max_chars=200,
                               help="each setting runs once with each; empty: the scenario's own")  # fmt: skip
         constraints = st.text_area(
             "constraints, a line each", draft.constraints, key=f"{prefix}constraints", height=68, max_chars=2000,
-            help="conditions on the axes, such as `serving.max_num_batched_tokens >= serving.max_num_seqs`",
+            help=f"conditions on the axes, such as `{CONSTRAINTS[family.name]}`",
         )  # fmt: skip
     return SweepDraft(
         name, bases[base], axes, method, int(samples), seeds, constraints, str(direction), metric, limits, draft.other
     )
 
 
-def _axes(draft: SweepDraft, prefix: str) -> list[tuple[str, str]]:
+def _begun_anew(draft: SweepDraft, base: dict[str, Any], family: Family) -> SweepDraft:
+    """Of another kind of scenario: drawn by the same method, without axes and limits."""
+    name = f"{family.name} sweep"
+    return SweepDraft(name, base, [], draft.method, draft.samples, draft.seeds, metric=GOALS[family.name])
+
+
+def _axes(draft: SweepDraft, prefix: str, family: Family) -> list[tuple[str, str]]:
     """A row an axis, with a row to spare."""
-    keys = list(dict.fromkeys(["", *axis_keys(), *(key for key, _ in draft.axes)]))
+    keys = list(dict.fromkeys(["", *axis_keys(family), *(key for key, _ in draft.axes)]))
     count_key = f"{prefix}axes"
     count = st.session_state.setdefault(count_key, max(1, len(draft.axes)))
     found = []

@@ -177,15 +177,15 @@ def _kept(store: Store, sweep_id: str) -> KeptSweep:
     return KeptSweep(sweep_id, store.sweeps / sweep_id, store.jobs / f"sweep-{sweep_id}")
 
 
-def summary_line(sweep: KeptSweep) -> str:
-    """Name, state and progress, for a list to choose from."""
+def title_of(sweep: KeptSweep) -> str:
+    """For a list to choose from: one of a kind, and the same while a sweep goes on, as the list knows its entries by
+    their texts.
+    """
     try:
         name = sweep.definition().name
     except FleetcastError as mistake:
         return f"{sweep.sweep_id}: {mistake}"
-    progress = sweep.progress()
-    points = f", {progress['done']:,} of {progress['total']:,} points" if progress else ""
-    return f"{name}: {sweep.state.name}{points}"
+    return f"{name} ({sweep.sweep_id[:6]})"
 
 
 def progress_text(progress: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from app.web.examples import DEFAULT, example_tables
-from app.web.guard import bare_tables, safe_scenario
+from app.web.examples import example_tables
+from app.web.families import SERVING, Family, check_family
+from app.web.guard import bare_tables, safe_any
 from app.web.store import Store
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import apply_override, override_value, toml_value
@@ -48,14 +49,14 @@ def query(base: str, tables: Mapping[str, Any], store: Store) -> dict[str, str]:
 
 def full_example(name: str, store: Store) -> dict[str, Any]:
     """A shipped scenario with every default filled in."""
-    return bare_tables(safe_scenario(example_tables(name), f"{name}.toml", store), store)
+    return bare_tables(safe_any(example_tables(name), f"{name}.toml", store), store)
 
 
-def opened(parameters: Mapping[str, str], store: Store) -> tuple[str, dict[str, Any]]:
-    """The example and the full tables that a URL means; raises FleetcastError for a bad parameter."""
+def opened(parameters: Mapping[str, str], store: Store, family: Family = SERVING) -> tuple[str, dict[str, Any]]:
+    """The example and the full tables that a URL means on a family's page; raises FleetcastError for a bad one."""
     if len(parameters) > PARAMETERS:
         raise FleetcastError(f"URL: has {len(parameters)} parameters; a scenario has fewer keys than {PARAMETERS}")
-    base = parameters.get(BASE, DEFAULT)
+    base = parameters.get(BASE, family.default)
     tables = full_example(base, store)
     for key, text in parameters.items():
         if key == BASE:
@@ -64,7 +65,9 @@ def opened(parameters: Mapping[str, str], store: Store) -> tuple[str, dict[str, 
             _drop(tables, key)
         else:
             _replace(tables, key, text)
-    return base, bare_tables(safe_scenario(tables, "URL", store), store)
+    scenario = safe_any(tables, "URL", store)
+    check_family(scenario, family, "URL")
+    return base, bare_tables(scenario, store)
 
 
 def _replace(tables: dict[str, Any], key: str, text: str) -> None:

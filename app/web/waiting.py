@@ -9,7 +9,7 @@ from app.web import resources
 from app.web.components import error
 from app.web.runner import Run
 from sim.identity import scenario_id
-from sim.scenario import Scenario
+from sim.scenario_file import AnyScenario
 
 SILENT_S = 0.5
 PERIOD_S = 0.25
@@ -22,7 +22,7 @@ def watcher() -> str:
     return context.session_id if context is not None else "alone"
 
 
-def computed(scenario: Scenario) -> str | None:
+def computed(scenario: AnyScenario) -> str | None:
     """Identity of a scenario's finished run; None where it failed or was stopped, which the page then says.
 
     Raises FleetcastError where a file that the scenario names cannot be read.
@@ -70,7 +70,7 @@ def progress_text(run: Run) -> str:
     if run.state == "waiting":
         return f"waiting for a free worker, {run.elapsed_s:,.0f} s"
     if not run.total:
-        return f"drawing the requests, {run.elapsed_s:,.0f} s"
+        return f"{run.family.under_way}, {run.elapsed_s:,.0f} s"
     return f"{run.done:,} of {run.total:,} requests simulated ({run.done / run.total:.0%}), {run.elapsed_s:,.0f} s"
 
 

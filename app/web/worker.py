@@ -18,8 +18,10 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
+    from sim.result import Result
+    from sim.scenario_file import AnyScenario
     from sim.serving.record import RequestLog
+    from sim.training.result import TrainingResult
 
 PERIOD_S = 0.1  # between two words on progress
 GIB = 1024**3
@@ -52,7 +54,8 @@ def main(memory_limit_bytes: int) -> None:
     import pandas as pd  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    import sim.run  # noqa: F401
+    import sim.run
+    import sim.training.result  # noqa: F401
 
     _limit_memory(memory_limit_bytes)
     messages.send(ready=True)
@@ -69,6 +72,7 @@ def _read_orders(orders: SimpleQueue[str]) -> None:
 
 
 def _outcome(order: dict[str, Any], messages: Messages, memory_limit_bytes: int) -> dict[str, Any]:
+    from app.web.families import family_of
     from hardware_models.errors import FleetcastError
 
     try:
@@ -84,7 +88,7 @@ def _outcome(order: dict[str, Any], messages: Messages, memory_limit_bytes: int)
     except MemoryError:
         return {
             "error": f"the simulation needs more than {memory_limit_bytes / GIB:.3g} GiB of memory, the app's limit;"
-            " shorten the workload (workload.duration_s, workload.num_requests), or use the command line",
+            f" {family_of(order['scenario']).smaller}, or use the command line",
             "worn": True,  # what is left of it in memory goes with the process
         }
     except Exception as error:  # a defect of the simulator: the app must live on, and says so
@@ -94,18 +98,29 @@ def _outcome(order: dict[str, Any], messages: Messages, memory_limit_bytes: int)
 
 
 def _simulate(order: dict[str, Any], messages: Messages) -> None:
-    from sim.run import run
-    from sim.scenario import Scenario
+    from sim.scenario_file import scenario_model
 
-    scenario = Scenario.model_validate(order["scenario"])
+    scenario = scenario_model(order["scenario"]).model_validate(order["scenario"])
     _check_identity(scenario, order["run_id"])
-    with _progress(messages) as watch:
-        result = run(scenario, watch=watch)
+    result = _result(scenario, messages)
     _check_identity(scenario, order["run_id"])
     result.write(Path(order["folder"]))
 
 
-def _check_identity(scenario: Scenario, run_id: str) -> None:
+def _result(scenario: AnyScenario, messages: Messages) -> Result | TrainingResult:
+    from sim.scenario import Scenario
+
+    if not isinstance(scenario, Scenario):
+        from sim.training.result import run_training
+
+        return run_training(scenario)
+    from sim.run import run
+
+    with _progress(messages) as watch:
+        return run(scenario, watch=watch)
+
+
+def _check_identity(scenario: AnyScenario, run_id: str) -> None:
     """Raises FileChanged where it would be another run now than the one asked for."""
     from hardware_models.errors import FleetcastError
     from sim.identity import scenario_id

@@ -165,7 +165,7 @@ def _allowed(op: Gemm, m: Floats, spec: GpuSpec) -> NDArray[np.bool_]:
 
 def _quantise(op: Gemm, m: Floats, k: Floats, p: Mapping[str, float], spec: GpuSpec) -> Floats:
     """Seconds to round (m, k) activations to 8 bits: each row is read, scaled and written."""
-    if "quantise_row_s" not in p:
+    if "quantise_row_s" not in p or op.quantised:
         return np.zeros_like(m)
     moved = m * k * (2.0 + bytes_per_element(op.dtype))
     bandwidth = spec.memory_bandwidth_bytes_per_s * p["quantise_fraction"]

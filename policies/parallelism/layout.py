@@ -20,6 +20,7 @@ class Layout:
     dp: int
     cp: int = 1
     ep: int = 1
+    etp: int = 1  # ranks that share each expert's matrices: 1, or as many as tp
     micro_batch: int
     global_batch: int
 
@@ -27,6 +28,11 @@ class Layout:
     def gpus(self) -> int:
         """In use."""
         return self.tp * self.cp * self.pp * self.dp
+
+    @property
+    def expert_copies(self) -> int:
+        """Ranks that hold the same experts."""
+        return self.tp * self.cp * self.dp // (self.ep * self.etp)
 
     @property
     def micro_batches(self) -> int:
@@ -82,9 +88,35 @@ def _check_heads(layout: Layout, architecture: ModelArchitecture, where: str) ->
                 f"{where}.tensor_parallel_size = {layout.tp}: does not divide the MLP's width"
                 f" {group.mlp.intermediate_size} of {architecture.name}; give a divisor"
             )
-        experts = group.mlp.experts if isinstance(group.mlp, MoeMlp) else 1
-        if layout.ep > experts or experts % layout.ep:
+    _check_experts(layout, architecture, where)
+
+
+def _check_experts(layout: Layout, architecture: ModelArchitecture, where: str) -> None:
+    mixtures = {group.mlp for group in architecture.groups if isinstance(group.mlp, MoeMlp)}
+    for experts in {mixture.experts for mixture in mixtures} or {1}:
+        if experts % layout.ep:
             raise ImpossibleError(
                 f"{where}.expert_parallel_size = {layout.ep}: does not divide the {experts} expert"
                 f"{'s' if experts > 1 else ''} of {architecture.name}; give a divisor"
             )
+    if not mixtures:
+        return
+    if layout.etp not in (1, layout.tp):
+        raise ImpossibleError(
+            f"{where}.expert_tensor_parallel_size = {layout.etp}: give 1, or tensor_parallel_size = {layout.tp}"
+        )
+    ranks = layout.tp * layout.cp * layout.dp
+    if ranks % (layout.ep * layout.etp):
+        raise ImpossibleError(
+            f"{where}.expert_parallel_size = {layout.ep}: with expert_tensor_parallel_size = {layout.etp} does not"
+            f" divide the {ranks} ranks of a pipeline stage (tensor x context x data); give a divisor of"
+            f" {ranks // layout.etp}"
+        )
+    for mixture in mixtures:
+        for width, ranks in ((mixture.expert_intermediate_size, layout.etp),
+                             (mixture.shared_intermediate_size, layout.tp)):
+            if width % ranks:
+                raise ImpossibleError(
+                    f"{where}.tensor_parallel_size = {layout.tp}: does not divide the width {width} of experts of"
+                    f" {architecture.name}; give a divisor, or expert_tensor_parallel_size = 1"
+                )

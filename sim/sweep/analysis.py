@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from sim.metrics import Metric
-from sim.sweep.columns import VALUE_COLUMNS, WITH_INTERVAL
+from sim.sweep.columns import WITH_INTERVAL
 from sim.sweep.definition import Sweep
 from sim.sweep.goal import Goal
 from sim.sweep.point import FAILED, INFEASIBLE, OK
@@ -134,12 +134,13 @@ def setting_means(sweep: Sweep, rows: pd.DataFrame) -> pd.DataFrame:
     first = ok[number * seeds == ok["index"].to_numpy()]
     frame = first[[*sweep.keys, "grade", "bottleneck"]].copy()
     frame.index = pd.Index(first["index"].to_numpy() // seeds, name="setting")
-    values = ok[list(VALUE_COLUMNS)].to_numpy(dtype=float).reshape(-1, seeds, len(VALUE_COLUMNS))
-    means = pd.DataFrame(values.mean(axis=1), index=frame.index, columns=list(VALUE_COLUMNS))
+    columns = list(sweep.columns)
+    values = ok[columns].to_numpy(dtype=float).reshape(-1, seeds, len(columns))
+    means = pd.DataFrame(values.mean(axis=1), index=frame.index, columns=columns)
     extra: dict[str, Any] = {"first": first["index"].to_numpy()}
     goal = sweep.goal
     for key in dict.fromkeys([goal.metric.key, *(limit.metric.key for limit in goal.limits)]):
-        by_seed = values[:, :, VALUE_COLUMNS.index(key)]
+        by_seed = values[:, :, columns.index(key)]
         extra[f"{key}.by_seed"] = list(by_seed)
         if seeds > 1:
             ends = [t_interval(one) for one in by_seed]

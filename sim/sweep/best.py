@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sim.scenario import Scenario
-from sim.scenario_file import PATH_KEYS, scenario_toml
+from sim.scenario_file import PATH_KEYS, AnyScenario, scenario_toml
 from sim.sweep.analysis import analyse
 from sim.sweep.folder import BEST
 from sim.sweep.parts import write_text
@@ -22,15 +21,16 @@ def write_best(points: Points, rows: pd.DataFrame, folder: Path) -> None:
     if best is not None:
         point = points.points[int(best["first"])]
         tables = scenario_tables(points.sweep, points.settings[point.setting], point.seed)
-        write_text(scenario_toml(_beside(Scenario.model_validate(tables), folder.resolve())), folder / BEST)
+        best_scenario = points.sweep.model.model_validate(tables)
+        write_text(scenario_toml(_beside(best_scenario, folder.resolve())), folder / BEST)
 
 
-def _beside(scenario: Scenario, folder: Path) -> Scenario:
+def _beside(scenario: AnyScenario, folder: Path) -> AnyScenario:
     """The same scenario, its absolute paths seen from a folder."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = tables[section][key]
+        value = tables.get(section, {}).get(key)
         if isinstance(value, str) and Path(value).is_absolute():
             path = os.path.relpath(value, folder)
             tables[section][key] = path if "/" in path else f"./{path}"
-    return Scenario.model_validate(tables)
+    return type(scenario).model_validate(tables)

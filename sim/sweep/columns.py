@@ -1,18 +1,25 @@
-"""What a row of a sweep holds of a run's summary: every metric, and the ends of its 90 % interval where it has one."""
+"""What a row of a sweep holds of a run's summary: every metric, and the ends of its 90 % interval where it has one.
+
+A part has a column for every metric there is, so that any sweep can use any other's; results have those of the
+sweep's kind of scenario alone.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hardware_models.errors import UnknownNameError
-from sim.metrics import SUMMARY_METRICS, Metric
+from sim.metrics import SERVING_SUMMARY_METRICS, SUMMARY_METRICS, TRAINING_SUMMARY_METRICS, Metric
+from sim.scenario_file import scenario_model
+from sim.training_scenario import TrainingScenario
 
 PER_USER = "output_tokens_per_s_per_user"
 SPEED = Metric(PER_USER, "output tokens a user", "tokens/s", "tokens/s", 1.0, True)
 PER_USER_OF = "tpot_s.mean"  # its inverse
-SWEEP_METRICS: dict[str, Metric] = SUMMARY_METRICS | {PER_USER: SPEED}
+SERVING_METRICS: dict[str, Metric] = SERVING_SUMMARY_METRICS | {PER_USER: SPEED}
+SWEEP_METRICS: dict[str, Metric] = SERVING_METRICS | TRAINING_SUMMARY_METRICS
 
 _POINTS = ("mean", "p50", "p90", "p95", "p99")
 _RATES = (
@@ -27,20 +34,43 @@ _RATES = (
     "usd_per_million_output_tokens",
     "energy_j_per_output_token",
     "mean_power_w_per_gpu",
+    "step_s",
+    "tokens_per_s",
+    "tokens_per_s_per_gpu",
+    "samples_per_s",
+    "usd_per_billion_tokens",
 )
 WITH_INTERVAL = tuple(
     key
     for key in SWEEP_METRICS
     if key in _RATES or key == PER_USER or (key.rpartition(".")[2] in _POINTS and not key.startswith("bound_by."))
 )
-VALUE_COLUMNS = (*SWEEP_METRICS, *(f"{key}.{end}" for key in WITH_INTERVAL for end in ("low", "high")))
 
 
-def sweep_metric(key: str, where: str) -> Metric:
+def _columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    keys = tuple(metrics)
+    return (*keys, *(f"{key}.{end}" for key in WITH_INTERVAL if key in keys for end in ("low", "high")))
+
+
+VALUE_COLUMNS = _columns(SWEEP_METRICS)
+_SERVING_COLUMNS, _TRAINING_COLUMNS = _columns(SERVING_METRICS), _columns(TRAINING_SUMMARY_METRICS)
+
+
+def metrics_of(scenario: Mapping[str, Any]) -> dict[str, Metric]:
+    """What runs of such a scenario, given by its tables, are measured in."""
+    return TRAINING_SUMMARY_METRICS if scenario_model(scenario) is TrainingScenario else SERVING_METRICS
+
+
+def columns_of(scenario: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of VALUE_COLUMNS, those that runs of such a scenario have."""
+    return _TRAINING_COLUMNS if scenario_model(scenario) is TrainingScenario else _SERVING_COLUMNS
+
+
+def sweep_metric(key: str, where: str, metrics: Mapping[str, Metric] = SWEEP_METRICS) -> Metric:
     """A metric by its dotted key; raises UnknownNameError, in which `where` says what asked for it."""
-    if key not in SWEEP_METRICS:
-        raise UnknownNameError(where, key, SWEEP_METRICS)
-    return SWEEP_METRICS[key]
+    if key not in metrics:
+        raise UnknownNameError(where, key, metrics)
+    return metrics[key]
 
 
 def summary_values(summary: dict[str, Any]) -> tuple[float, ...]:

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hardware_models.errors import FleetcastError
-from sim.scenario import Scenario
 from sim.sweep.axes import Choices
 from sim.sweep.definition import Sweep
 from sim.sweep.expressions import check_keys
@@ -47,11 +46,11 @@ class Constrained:
         """Every key of the scenario that a constraint may name; raises FleetcastError for one that it may not."""
         tables = scenario_tables(self._sweep, setting, self._sweep.seeds[0])
         try:
-            values = flat(Scenario.model_validate(tables).model_dump())
+            values = flat(self._sweep.model.model_validate(tables).model_dump())
         except ValidationError as error:
             if not is_combination(error):
                 raise mistake(self._sweep, error) from None
-            values = _defaults(Scenario)  # a scenario that cannot be has them all the same
+            values = _defaults(self._sweep.model)  # a scenario that cannot be has them all the same
         values = self._somewhere | values | flat(tables)
         try:
             for constraint in self._sweep.constraints:

@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from hardware_models.errors import FleetcastError
-from sim.scenario_file import apply_override, override_value, read_toml, resolve_paths, toml_value
+from sim.metrics import Metric
+from sim.scenario import Scenario
+from sim.scenario_file import (
+    apply_override,
+    override_value,
+    read_toml,
+    resolve_paths,
+    scenario_model,
+    toml_value,
+)
 from sim.sweep.axes import Axis, Choices, Method, Range
+from sim.sweep.columns import columns_of, metrics_of
 from sim.sweep.expressions import Constraint, parse_constraint
 from sim.sweep.goal import Goal, make_goal
 from sim.sweep.spec import KEYS, SweepFile, parse_axes, parse_sweep_file
+from sim.training_scenario import TrainingScenario
 
 OVERRIDABLE = tuple(key for key in KEYS if key not in ("schema", "scenario"))
 
@@ -43,6 +54,21 @@ class Sweep:
     def keys(self) -> tuple[str, ...]:
         """Of the axes."""
         return tuple(axis.key for axis in self.axes)
+
+    @property
+    def model(self) -> type[Scenario] | type[TrainingScenario]:
+        """What its points are scenarios of."""
+        return scenario_model(self.base)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What they are measured in."""
+        return metrics_of(self.base)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Values that its rows have."""
+        return columns_of(self.base)
 
     def toml(self) -> str:
         """A sweep file that says the same from any folder."""
@@ -83,7 +109,8 @@ def make_sweep(data: dict[str, Any], path: Path, overrides: Sequence[str] = ()) 
     file = parse_sweep_file(data, path)
     base, origin = _base(file, path, [text for text in overrides if text not in own])
     try:
-        goal = make_goal(file.goal.maximize, file.goal.minimize, file.goal.subject_to, file.goal.pareto)
+        asked = file.goal
+        goal = make_goal(asked.maximize, asked.minimize, asked.subject_to, asked.pareto, metrics_of(base))
         constraints = tuple(parse_constraint(text) for text in file.constraints)
     except FleetcastError as error:
         raise FleetcastError(f"{path}: {error}") from None

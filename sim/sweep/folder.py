@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from hardware_models.errors import FleetcastError
 from sim.result import check_run_folder
-from sim.scenario_file import toml_value
-from sim.sweep.columns import VALUE_COLUMNS
+from sim.scenario_file import read_toml, toml_value
+from sim.sweep.columns import VALUE_COLUMNS, columns_of
 from sim.sweep.parts import TEXTS, read_parts, write_parquet
 from sim.sweep.points import Points
 
@@ -68,10 +68,10 @@ def points_table(points: Points) -> pa.Table:
     return pa.table(columns)
 
 
-def results_table(points: pa.Table, rows: pd.DataFrame) -> pa.Table:
+def results_table(points: pa.Table, rows: pd.DataFrame, columns: Sequence[str] = VALUE_COLUMNS) -> pa.Table:
     """Points with what came of them, in the points' order; a point without a row is left out.
 
-    rows: by address, as of `read_parts`.
+    rows: by address, as of `read_parts`. columns: of its values.
     """
     frame = points.to_pandas()
     frame = frame[frame["point_id"].isin(rows.index)]
@@ -79,7 +79,7 @@ def results_table(points: pa.Table, rows: pd.DataFrame) -> pa.Table:
     found = rows.loc[frame["point_id"]]
     for name in TEXTS:
         table = table.append_column(name, pa.array(found[name].to_numpy(), pa.string()))
-    for name in VALUE_COLUMNS:
+    for name in columns:
         table = table.append_column(name, pa.array(found[name].to_numpy(), pa.float64(), from_pandas=True))
     return table
 
@@ -94,7 +94,8 @@ def read_sweep(folder: Path) -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         raise FleetcastError(f"{path}: cannot be read ({str(error)[:100]}); run the sweep again") from None
     wanted = dict.fromkeys(points["point_id"].to_pylist())
-    frame: pd.DataFrame = results_table(points, read_parts(folder, wanted)).to_pandas()
+    columns = columns_of(read_toml(folder / SPEC)["scenario"])
+    frame: pd.DataFrame = results_table(points, read_parts(folder, wanted), columns).to_pandas()
     return frame
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hardware_models.errors import FleetcastError
 from sim.metrics import Metric
-from sim.sweep.columns import PER_USER, sweep_metric
+from sim.sweep.columns import PER_USER, SERVING_METRICS, sweep_metric
 
 LIMIT = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(<=|>=|<|>)\s*([0-9.eE+-]+)\s*([A-Za-z%]*)\s*")
-UNITS = {"s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}, "": {"%": 0.01}}
+UNITS = {
+    "s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0},
+    "": {"%": 0.01},
+    "bytes": {"GB": 1e9, "GiB": 2.0**30, "MB": 1e6, "MiB": 2.0**20},
+}
 DEFAULT_METRIC = "output_tokens_per_s_per_gpu"
 DEFAULT_PARETO = (DEFAULT_METRIC, PER_USER)
+TRAINING_METRIC = "tokens_per_s_per_gpu"  # the default of training, and its trade-off
+TRAINING_PARETO = (TRAINING_METRIC, "memory.peak_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +69,14 @@ class Goal:
         return f"{'highest' if self.maximize else 'lowest'} {self.metric.name}"
 
 
-def parse_limit(text: str) -> Limit:
+def parse_limit(text: str, metrics: Mapping[str, Metric] = SERVING_METRICS) -> Limit:
     """`ttft_s.p99 <= 500ms`; a bare number is in the metric's stored unit. Raises FleetcastError."""
     where = f"goal.subject_to '{text}'"
     match = LIMIT.fullmatch(text)
     if match is None:
         raise FleetcastError(f"{where}: is no limit; write one as 'ttft_s.p99 <= 0.5' or 'ttft_s.p99 <= 500ms'")
     key, comparison, number, unit = match.groups()
-    metric = sweep_metric(key, where)
+    metric = sweep_metric(key, where, metrics)
     try:
         value = float(number)
     except ValueError:
@@ -85,16 +92,24 @@ def parse_limit(text: str) -> Limit:
     return Limit(metric, comparison, value)
 
 
-def make_goal(maximize: str | None, minimize: str | None, subject_to: list[str], pareto: list[str] | None) -> Goal:
-    """From the keys of [goal]; raises FleetcastError."""
+def make_goal(
+    maximize: str | None,
+    minimize: str | None,
+    subject_to: list[str],
+    pareto: list[str] | None,
+    metrics: Mapping[str, Metric] = SERVING_METRICS,
+) -> Goal:
+    """From the keys of [goal], for runs measured in `metrics`; raises FleetcastError."""
     if maximize is not None and minimize is not None:
         raise FleetcastError("goal: gives both 'maximize' and 'minimize'; give one of them")
-    limits = tuple(parse_limit(text) for text in subject_to)
-    key = maximize or minimize or DEFAULT_METRIC
-    metric = sweep_metric(key, f"goal.{'minimize' if minimize else 'maximize'}")
+    serving = DEFAULT_METRIC in metrics
+    limits = tuple(parse_limit(text, metrics) for text in subject_to)
+    key = maximize or minimize or (DEFAULT_METRIC if serving else TRAINING_METRIC)
+    metric = sweep_metric(key, f"goal.{'minimize' if minimize else 'maximize'}", metrics)
     if pareto is not None and len(set(pareto)) != 2:
         raise FleetcastError(f"goal.pareto = {pareto}: give two different metrics")
-    first, second = (sweep_metric(name, "goal.pareto") for name in pareto or DEFAULT_PARETO)
+    default = DEFAULT_PARETO if serving else TRAINING_PARETO
+    first, second = (sweep_metric(name, "goal.pareto", metrics) for name in pareto or default)
     for one in (first, second):
         if one.larger_is_better is None:
             raise FleetcastError(f"goal.pareto: neither more nor less of '{one.key}' is better; give another metric")

@@ -7,23 +7,30 @@ from pathlib import Path
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.framework import framework
+from hardware_models.training_framework import training_framework
+from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
 from policies.serving import ROUTERS
 from sim.policy_choice import make_policy
-from sim.scenario import ClusterSection, Scenario, WorkloadSection
+from sim.scenario import ClusterSection, WorkloadSection
+from sim.scenario_file import AnyScenario
 from sim.serving.deployment import deploy
 from sim.serving.simulate import make_scheduler
+from sim.training_scenario import TrainingScenario, TrainingSection
 from workloads.generators import make_generator
 from workloads.models.catalog import model
 from workloads.traces.catalog import catalog_names
 
 
-def check_names(scenario: Scenario) -> None:
+def check_names(scenario: AnyScenario) -> None:
     """Raise FleetcastError for a name that nothing has, or for a policy's key that it does not know.
 
     A deployment that cannot be is no matter of names, and passes.
     """
     _check_cluster(scenario.cluster)
     model(scenario.model.config)
+    if isinstance(scenario, TrainingScenario):
+        _check_training(scenario.training)
+        return
     framework(scenario.serving.engine)
     make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     _check_workload(scenario.workload)
@@ -32,6 +39,13 @@ def check_names(scenario: Scenario) -> None:
     except FleetcastError:
         return
     make_scheduler(scenario, deployment)
+
+
+def _check_training(training: TrainingSection) -> None:
+    training_framework(training.framework)
+    make_policy("training.schedule", training.schedule, SCHEDULES, {})
+    make_policy("training.sharding", training.sharding, SHARDING, {})
+    make_policy("training.recompute", training.recompute, RECOMPUTE, {})
 
 
 def _check_cluster(cluster: ClusterSection) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware_models.errors import FleetcastError, ImpossibleError, UnknownNameError
+
+if TYPE_CHECKING:
+    from sim.scenario_file import AnyScenario
 
 OK, INFEASIBLE, FAILED = "ok", "infeasible", "failed"
 
@@ -42,23 +45,35 @@ def run_point(job: Job) -> Outcome:
     Whatever else goes wrong is raised, FleetcastError where the point's address is no longer that of its scenario.
     """
     from sim.identity import scenario_id
-    from sim.run import run
-    from sim.scenario import Scenario
+    from sim.scenario_file import scenario_model
     from sim.sweep.columns import summary_values
-    from sim.sweep.request_cache import CACHE
 
     start = time.perf_counter()
-    scenario = Scenario.model_validate(job.tables)
+    scenario = scenario_model(job.tables).model_validate(job.tables)
     if scenario_id(scenario) != job.point_id:
         raise FleetcastError(
             "a file that the scenario names, or the simulator's code, is not as it was when the sweep began; start anew"
         )
     try:
-        summary = run(scenario, requests=CACHE.requests(scenario.workload, scenario.seed)).summary
+        summary = _summary(scenario)
     except (ImpossibleError, UnknownNameError) as error:
         return Outcome(INFEASIBLE, str(error), wall_s=time.perf_counter() - start)
     wall_s = time.perf_counter() - start
     return Outcome(OK, "", summary["grade"], summary["bottleneck"], summary_values(summary), wall_s)
+
+
+def _summary(scenario: AnyScenario) -> dict[str, Any]:
+    """Of a run; requests that settings share are drawn once."""
+    from sim.scenario import Scenario
+
+    if not isinstance(scenario, Scenario):
+        from sim.training.result import run_training
+
+        return run_training(scenario).summary
+    from sim.run import run
+    from sim.sweep.request_cache import CACHE
+
+    return run(scenario, requests=CACHE.requests(scenario.workload, scenario.seed)).summary
 
 
 def guarded(work: Work, job: Job) -> Outcome:

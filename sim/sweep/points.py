@@ -17,14 +17,15 @@ from pydantic import ValidationError
 
 from hardware_models.errors import FleetcastError
 from sim.identity import HEX_DIGITS, scenario_id, simulator_fingerprint
-from sim.scenario import Scenario
 from sim.scenario_errors import sentence
+from sim.scenario_file import AnyScenario
 from sim.sweep.axes import Choices, count, settings
 from sim.sweep.constrained import Constrained
 from sim.sweep.definition import Sweep
 from sim.sweep.names import check_names
 from sim.sweep.point import Job
 from sim.sweep.tables import is_combination, mistake, scenario_tables
+from sim.training_scenario import TrainingScenario
 
 MOST_COMBINATIONS = 1_000_000  # looked at
 COMBINATIONS_A_POINT = 10  # and no more than so many, most of which the constraints leave out
@@ -122,19 +123,21 @@ def _resolved(sweep: Sweep, kept: list[tuple[Any, ...]]) -> list[Point]:
             tables = scenario_tables(sweep, setting, seed)
             reason = ""
             try:
-                scenario = Scenario.model_validate(tables)
+                scenario = sweep.model.model_validate(tables)
                 point_id = scenario_id(scenario)
                 group = groups.setdefault(_deployment(scenario), len(groups))
             except ValidationError as error:
                 if not is_combination(error):
                     raise mistake(sweep, error) from None
-                reason, point_id, group = sentence(error), _impossible_id(tables), -1
+                reason, point_id, group = sentence(error, sweep.model), _impossible_id(tables), -1
             points.append(Point(len(points), number, seed, point_id, group, reason))
     return points
 
 
-def _deployment(scenario: Scenario) -> str:
+def _deployment(scenario: AnyScenario) -> str:
     """What the prices of a deployment depend on: points that agree in it are quicker in one worker."""
+    if isinstance(scenario, TrainingScenario):
+        return repr((scenario.model, scenario.cluster, scenario.training.tensor_parallel_size))
     serving = scenario.serving
     return repr(
         (scenario.model, scenario.cluster, serving.tensor_parallel_size, serving.pipeline_parallel_size, serving.engine)
@@ -159,7 +162,7 @@ def _check_names(sweep: Sweep, kept: list[tuple[Any, ...]], possible: list[Point
         if some and not open_:
             continue
         try:
-            check_names(Scenario.model_validate(scenario_tables(sweep, kept[point.setting], point.seed)))
+            check_names(sweep.model.model_validate(scenario_tables(sweep, kept[point.setting], point.seed)))
         except FleetcastError as error:
             for level in open_:
                 failures.setdefault(level, []).append(str(error))

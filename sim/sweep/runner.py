@@ -166,7 +166,7 @@ class _Session:
         points = points_table(self._points)
         wanted: dict[str, Any] = dict.fromkeys(points["point_id"].to_pylist())
         rows = self._rows.in_memory() if self._folder is None else read_parts(self._folder, wanted)
-        table = results_table(points, rows)
+        table = results_table(points, rows, self._points.sweep.columns)
         frame: pd.DataFrame = table.to_pandas()
         if self._folder is not None:
             write_parquet(table, self._folder / RESULTS)

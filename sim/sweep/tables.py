@@ -30,7 +30,7 @@ def is_combination(error: ValidationError) -> bool:
 
 def mistake(sweep: Sweep, error: ValidationError) -> FleetcastError:
     """What to raise for a key or a value that no scenario accepts, by where it was given."""
-    text = sentence(error)
+    text = sentence(error, sweep.model)
     axis = next((axis for axis in sweep.axes if axis.key in text), None)
     if axis is None:
         return FleetcastError(f"{sweep.scenario_origin}: {text}")

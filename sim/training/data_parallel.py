@@ -7,14 +7,36 @@ Bucketed, overlapped reduction: PyTorch DDP (arXiv 2006.15704); sharded gatherin
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import Elementwise
+from policies.parallelism import Sharding
+from policies.parallelism.exchange import Hops
+from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
 from policies.parallelism.schedules import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, Slot
 from policies.task_graph import NO_STREAM, TaskGraph
+from sim.policy_choice import make_policy
 from sim.training.deployment import TrainingDeployment
+from sim.training.hop_prices import HopPrices
+from sim.training.pipeline_hops import PipelineHops
 from sim.training.step_kinds import GATHER, REDUCE
+
+NO_TASK = -1  # nothing to wait for
+
+
+class Part(NamedTuple):
+    """Parameters that have as many copies each."""
+
+    sharding: Sharding
+    prices: HopPrices
+    ranks: int
+    parameters: float
+
+
+FP8_CAST_BYTES = 4.0  # a weight in 16 bits read, and written as fp8, as it is and turned
+FP8_TURNED_BYTES = 2.0  # one in fp8 read, and written turned
 
 
 class Exchanges:
@@ -22,15 +44,24 @@ class Exchanges:
 
     def __init__(self, deployment: TrainingDeployment) -> None:
         self.deployment = deployment
-        layout, framework = deployment.layout, deployment.framework
+        layout = deployment.layout
         self.ranks = layout.dp * layout.cp
-        self.zero = deployment.sharding.stage if self.ranks > 1 else 0
-        self.weight_width = bytes_per_element(deployment.cut.dtype)
-        self.gradient_width = bytes_per_element(framework.gradient_reduce_dtype)
+        self._alone = self.ranks == 1 and layout.expert_copies == 1
+        self.zero = 0 if self._alone else deployment.sharding.stage
+        self.weight_width = 1.0 if deployment.fp8_weights else bytes_per_element(deployment.cut.dtype)
+        self.gradient_width = bytes_per_element(deployment.gradient_reduce_dtype)
+        self.hops = HopPrices(deployment, layout.tp)
+        self.expert_ranks = layout.expert_copies
+        self._expert_hops = HopPrices(deployment, layout.etp * layout.ep)
+        self.agreement = make_policy(
+            "training.gradient_reduce", deployment.scenario.training.gradient_reduce, GRADIENT_REDUCE, {}
+        )
+        self.agreement.check(deployment.sharding)
         self._device = Device(deployment.gpu)
         self.collectives: dict[int, str] = {}  # task -> kind of what copies exchange in it
         self._reduced: dict[int, list[int]] = {}  # device -> its reductions
         self._gathered: dict[int, list[int]] = {}  # stage -> gathers that parts of its first forward wait for
+        self._begun: set[int] = set()  # stages whose first forward has gathered
         self._computed: dict[int, list[int]] = {}  # stream -> its parts in order, which bound how far gathers run ahead
 
     def device_parameters(self, device: int) -> float:
@@ -38,33 +69,60 @@ class Exchanges:
         schedule, pp = self.deployment.schedule, self.deployment.layout.pp
         return sum(self.deployment.stages[stage].parameters for stage in schedule.stages_on(device, pp))
 
-    def gather_s(self, parameters: float) -> float:
-        """Seconds to make weights whole of which each rank has a part."""
-        return self._exchange_s("all_gather", parameters * self.weight_width)
+    def device_experts(self, device: int) -> float:
+        """Of them, those of experts."""
+        schedule, pp = self.deployment.schedule, self.deployment.layout.pp
+        return sum(self.deployment.stages[stage].expert_parameters for stage in schedule.stages_on(device, pp))
 
-    def reduce_s(self, parameters: float) -> float:
-        """Seconds to add up gradients: whole on every rank, or each rank its part."""
-        return self._exchange_s("reduce_scatter" if self.zero else "all_reduce", parameters * self.gradient_width)
+    def gather_s(self, parameters: float, experts: float = 0.0) -> float:
+        """Seconds to make weights whole of which each rank has a part; experts: how many of the parameters are."""
+        width = self.weight_width
+        return sum(
+            one.prices.seconds(one.sharding.gather(one.ranks, width), one.parameters)
+            for one in self.parts(parameters, experts)
+        )
+
+    def reduce_s(self, parameters: float, experts: float = 0.0) -> float:
+        """Seconds to add up gradients: whole on every rank, or each rank its part; experts: as for `gather_s`."""
+        parts = self.parts(parameters, experts)
+        return sum(one.prices.seconds(self._reduce_hops(one), one.parameters) for one in parts)
+
+    def state_parameters(self, device: int) -> float:
+        """Whose optimizer state one rank holds, and updates; stages that two devices hold are divided over both."""
+        deployment = self.deployment
+        copies = deployment.schedule.copies if deployment.sharding.stage else 1
+        parts = self.parts(self.device_parameters(device), self.device_experts(device))
+        return sum(one.sharding.optimizer_parameters(one.parameters, one.ranks) for one in parts) / copies
 
     def optimizer_s(self, device: int) -> float:
-        """Seconds of one pass over gradients, moments and weights."""
-        mine = self.deployment.sharding.optimizer_parameters(self.device_parameters(device), self.ranks)
-        moved = mine * self.deployment.framework.optimizer_bytes_per_parameter
+        """Seconds of one pass over gradients, moments and weights, and of one that turns weights to fp8."""
+        framework = self.deployment.framework
+        moved = self.state_parameters(device) * framework.optimizer_bytes_per_parameter
+        if self.deployment.cut.fp8 is not None:
+            turned = FP8_TURNED_BYTES if self.deployment.fp8_weights else FP8_CAST_BYTES
+            moved += turned * self.device_parameters(device)
         passes = Elementwise(elements=moved / 4.0, reads=1, writes=0, dtype="fp32", streaming=True)
         return float(self._device.price(passes).seconds)
 
     @property
     def tied_s(self) -> float:
         """Seconds in which the first and last stage add up the gradients of a table they share."""
-        fabric, stages = self.deployment.pipeline_fabric, self.deployment.stages
-        if fabric is None or not stages[0].tied_bytes:
-            return 0.0
-        return float(fabric.seconds("all_reduce", stages[0].tied_bytes))
+        size = self.deployment.stages[0].tied_bytes
+        first, last = self.tied_devices
+        fabric = PipelineHops(self.deployment).fabric(first, last)
+        return 0.0 if fabric is None or first == last or not size else float(fabric.seconds("all_reduce", size))
+
+    @property
+    def tied_devices(self) -> tuple[int, int]:
+        """Who has the first stage, and who the last."""
+        schedule, pp = self.deployment.schedule, self.deployment.layout.pp
+        return schedule.device_of(0, pp), schedule.device_of(schedule.stages(pp) - 1, pp)
 
     @property
     def norm_s(self) -> float:
         """Seconds in which all ranks agree on the gradients' norm."""
-        fabrics = [one for one in (self.deployment.data_fabric, self.deployment.pipeline_fabric) if one is not None]
+        copies = self.deployment.data_fabric if self.agreement.every_steps == 1 else None
+        fabrics = [one for one in (copies, self.deployment.pipeline_fabric) if one is not None]
         return sum(float(one.seconds("all_reduce", 8.0)) for one in fabrics)
 
     def unsure_s(self, device: int) -> float:
@@ -81,13 +139,15 @@ class Exchanges:
             return
         deployment = self.deployment
         if not deployment.overlap_param_gather:
-            gather = self._gather(graph, data, self.device_parameters(device), [host])
+            whole, experts = self.device_parameters(device), self.device_experts(device)
+            gather = self._gather(graph, data, whole, experts, [host])
             graph.add(compute, 0.0, "weights are whole", [gather])
             return
         for stage in deployment.schedule.stages_on(device, deployment.layout.pp):
-            parts = self._buckets(stage, self.weight_width)
-            share = deployment.stages[stage].parameters / parts
-            self._gathered[stage] = [self._gather(graph, data, share, [host]) for _ in range(parts)]
+            parts = self.buckets(stage, self.weight_width)
+            work = deployment.stages[stage]
+            share, experts = work.parameters / parts, work.expert_parameters / parts
+            self._gathered[stage] = [self._gather(graph, data, share, experts, [host]) for _ in range(parts)]
 
     def compute(
         self, graph: TaskGraph, compute: int, data: int, slot: Slot, seconds: float, *, final: bool
@@ -95,11 +155,11 @@ class Exchanges:
         """A pass as one task, or as one a part of its layers between which exchanges go."""
         name = f"{slot.work} {slot.micro_batch} stage {slot.stage}"
         if self.zero == 3:
-            return self._gathering(graph, compute, data, slot, seconds, name)
+            return self._gathering(graph, compute, data, slot, seconds, name, final=final)
         waits = self._gathered.pop(slot.stage, []) if slot.work == FORWARD else []
         reduces = self._reduces(slot, final)
         overlapped = reduces and self.deployment.overlap_grad_reduce
-        parts = len(waits) or (self._buckets(slot.stage, self.gradient_width) if overlapped else 1)
+        parts = len(waits) or (self.buckets(slot.stage, self.gradient_width) if overlapped else 1)
         tasks = [
             graph.add(compute, seconds / parts, slot.work, waits[part : part + 1], name=name) for part in range(parts)
         ]
@@ -109,62 +169,110 @@ class Exchanges:
 
     def reduce(self, graph: TaskGraph, data: int, device: int, last: int) -> int:
         """The task after which a device's gradients are whole."""
-        if self.ranks == 1:
+        if self._alone:
+            return last
+        if self.agreement.beside_next_steps:  # it began with the step, and the next one does not wait for it
+            self._reduce(graph, data, self.device_parameters(device), self.device_experts(device), NO_TASK)
             return last
         if own := self._reduced.get(device):
             return graph.add(NO_STREAM, 0.0, "gradients are whole", [last, *own])
-        return self._reduce(graph, data, self.device_parameters(device), last)
+        return self._reduce(graph, data, self.device_parameters(device), self.device_experts(device), last)
 
     def _reduces(self, slot: Slot, final: bool) -> bool:
         """Does this pass leave gradients that go at once?"""
-        if self.ranks == 1 or slot.work in (FORWARD, BACKWARD_INPUT):
+        if self._alone or slot.work in (FORWARD, BACKWARD_INPUT) or self.agreement.after_backward:
             return False
         return self.zero == 2 or (final and self.deployment.overlap_grad_reduce)
 
     def _reduce_parts(
         self, graph: TaskGraph, compute: int, data: int, stage: int, tasks: list[int], *, overlapped: bool
     ) -> None:
-        share = self.deployment.stages[stage].parameters / len(tasks)
+        work = self.deployment.stages[stage]
+        share, experts = work.parameters / len(tasks), work.expert_parameters / len(tasks)
         device = graph.streams[compute].device
         for task in tasks:
-            reduce = self._reduce(graph, data, share, task)
+            reduce = self._reduce(graph, data, share, experts, task)
             self._reduced.setdefault(device, []).append(reduce)
             if not overlapped:
                 graph.add(compute, 0.0, "gradients are reduced", [reduce])
 
-    def _gathering(self, graph: TaskGraph, compute: int, data: int, slot: Slot, seconds: float, name: str) -> list[int]:
+    def _gathering(
+        self, graph: TaskGraph, compute: int, data: int, slot: Slot, seconds: float, name: str, *, final: bool
+    ) -> list[int]:
         """Layer by layer: its weights are gathered, while at most `prefetch` layers before it compute."""
-        parts = self.deployment.stage_layers[slot.stage]
-        parameters = self.deployment.stages[slot.stage].parameters / parts
+        parts, work = self.deployment.stage_layers[slot.stage], self.deployment.stages[slot.stage]
+        parameters, experts = work.parameters / parts, work.expert_parameters / parts
         done = self._computed.setdefault(compute, [])
         ahead = self.deployment.sharding.prefetch
         device, tasks = graph.streams[compute].device, []
+        fresh = slot.work == FORWARD and slot.stage not in self._begun
+        self._begun.add(slot.stage)
         for _ in range(parts):
             before = [done[-1 - ahead]] if len(done) > ahead else []
-            waits = [] if slot.work == BACKWARD_WEIGHT else [self._gather(graph, data, parameters, before)]
+            waits = self._gather_layer(graph, data, slot, parameters, experts, before, fresh=fresh)
             tasks.append(graph.add(compute, seconds / parts, slot.work, waits, name=name))
             done.append(tasks[-1])
         if slot.work not in (FORWARD, BACKWARD_INPUT):
-            reduced = [self._reduce(graph, data, parameters, task) for task in tasks]
+            reduced = [self._reduce(graph, data, parameters, experts, task, last=final) for task in tasks]
             self._reduced.setdefault(device, []).extend(reduced)
         return tasks
 
-    def _gather(self, graph: TaskGraph, data: int, parameters: float, after: list[int]) -> int:
-        task = graph.add(data, self.gather_s(parameters), GATHER, after)
-        self.collectives[task] = "all_gather"
-        return task
+    def _gather_layer(
+        self, graph: TaskGraph, data: int, slot: Slot, parameters: float, experts: float, before: list[int], *,
+        fresh: bool,
+    ) -> list[int]:  # fmt: skip
+        """What makes a layer's weights whole before a pass; fresh: the first since they were updated."""
+        if slot.work == BACKWARD_WEIGHT:
+            return []
+        width, after = self.weight_width, before
+        for one in self.parts(parameters, experts):
+            hops = one.sharding.refresh(one.ranks, width) if fresh else ()
+            hops += one.sharding.gather(one.ranks, width, backward=slot.work != FORWARD)
+            after = self._exchange(graph, data, GATHER, one, hops, after)
+        return [] if after is before else after
 
-    def _reduce(self, graph: TaskGraph, data: int, parameters: float, after: int) -> int:
-        task = graph.add(data, self.reduce_s(parameters), REDUCE, [after])
-        self.collectives[task] = "reduce_scatter" if self.zero else "all_reduce"
-        return task
+    def _gather(self, graph: TaskGraph, data: int, parameters: float, experts: float, after: list[int]) -> int:
+        """The task after which they are whole: the last of several."""
+        for one in self.parts(parameters, experts):
+            after = self._exchange(graph, data, GATHER, one, one.sharding.gather(one.ranks, self.weight_width), after)
+        return after[0]
 
-    def _buckets(self, stage: int, width: float) -> int:
+    def _reduce(
+        self, graph: TaskGraph, data: int, parameters: float, experts: float, after: int, *, last: bool = True
+    ) -> int:
+        """last: of the step, after which what is still apart is added up."""
+        waits = [after] if after != NO_TASK else []
+        for one in self.parts(parameters, experts):
+            waits = self._exchange(graph, data, REDUCE, one, self._reduce_hops(one, last=last), waits)
+        return waits[0] if waits else NO_TASK
+
+    def _reduce_hops(self, part: Part, *, last: bool = True) -> Hops:
+        sharding, width = part.sharding, self.gradient_width
+        hops = self.agreement.reduce(sharding, part.ranks, part.prices.in_server, width)
+        return hops + sharding.finish(part.ranks, width) if last else hops
+
+    def _exchange(self, graph: TaskGraph, data: int, kind: str, part: Part, hops: Hops, after: list[int]) -> list[int]:
+        """One task a collective, one after another; returns the last, in a list."""
+        steps = self.agreement.every_steps if kind == REDUCE else 1  # that share one exchange
+        for one in hops:
+            if passes_s := part.prices.passes_s(one, part.parameters):
+                after = [graph.add(data, passes_s / steps, kind, after, name=f"{kind}, packed")]
+            task = graph.add(data, part.prices.exchange_s(one, part.parameters) / steps, kind, after)
+            if part.prices.leaves_server(one):
+                self.collectives[task] = one.kind
+            after = [task]
+        return after
+
+    def parts(self, parameters: float, experts: float) -> list[Part]:
+        """Of parameters, `experts` of them of experts: those that have as many copies each."""
+        deployment = self.deployment
+        found = [Part(deployment.sharding, self.hops, self.ranks, parameters - experts)]
+        if experts:
+            found.append(Part(deployment.expert_sharding, self._expert_hops, self.expert_ranks, experts))
+        return found
+
+    def buckets(self, stage: int, width: float) -> int:
         """Into how many parts a stage's exchange is cut: buckets of the framework's size, at most one a layer."""
         size = self.deployment.stages[stage].parameters * width
         wanted = math.ceil(size / self.deployment.framework.bucket_bytes)
         return max(1, min(self.deployment.stage_layers[stage], wanted))
-
-    def _exchange_s(self, kind: str, payload_bytes: float) -> float:
-        fabric = self.deployment.data_fabric
-        return float(fabric.seconds(kind, payload_bytes)) if fabric is not None and payload_bytes else 0.0

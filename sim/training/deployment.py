@@ -14,13 +14,21 @@ from hardware_models.specs import GpuSpec, NodeSpec
 from hardware_models.topology.groups import RankGroup, group_fabric
 from hardware_models.training_framework import TrainingFramework, training_framework
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING, Layout, PipelineSchedule, Sharding, check_layout
+from policies.parallelism.balance import balanced_split
 from sim.policy_choice import make_policy
+from sim.training.context_pricing import ContextLinks, ContextPrices
+from sim.training.expert_deployment import expert_sharding, expert_share, fp8_recipe, storage_dtype
+from sim.training.expert_links import ExpertLinks
+from sim.training.paired import paired_work
+from sim.training.power_limit import sustained_clock
 from sim.training.pricing import OperatorPrices
 from sim.training.stage import StagePricer, StageWork
+from sim.training.vocabulary import stage_works
 from sim.training_scenario import TrainingScenario
 from workloads.models.architecture import ModelArchitecture
 from workloads.models.catalog import model as load_model
 from workloads.models.stages import LayerRange, split_layers
+from workloads.training.context import CONTEXT
 from workloads.training.cut import Cut, Kernels
 
 
@@ -46,6 +54,7 @@ class TrainingDeployment:
     cluster_gpus: int
     vocabulary: int  # rows of the token table, padded
     pricer: StagePricer
+    expert_sharding: Sharding  # among copies of the same experts
 
     @property
     def overlap_grad_reduce(self) -> bool:
@@ -60,10 +69,39 @@ class TrainingDeployment:
         return self.framework.overlap_param_gather if own is None else own
 
     @property
+    def gradient_reduce_dtype(self) -> str:
+        """Of what copies exchange of their gradients."""
+        own = self.scenario.training.grad_reduce_in_bf16
+        return self.framework.gradient_reduce_dtype if own is None else "bf16" if own else "fp32"
+
+    @property
+    def clock(self) -> float:
+        """Share of boost at which the power limit lets passes run."""
+        return self.pricer.prices.clock
+
+    @property
     def overlap_p2p(self) -> bool:
         """Do sends between stages run beside the next pass?"""
         own = self.scenario.training.overlap_p2p_communication
         return self.framework.overlap_p2p if own is None else own
+
+    @property
+    def fp8_weights(self) -> bool:
+        """Are weights gathered in fp8, and kept so beside the sharded fp32 ones?"""
+        return self.cut.fp8 is not None and self.framework.fp8_param_gather
+
+    @property
+    def held_weight_bytes(self) -> float:
+        """Of a parameter on a rank that computes with it: in fp8 as it is and turned, beside 16 bits where it is
+        gathered in those.
+        """
+        width = bytes_per_element(self.cut.dtype)
+        return width if self.cut.fp8 is None or self.fp8_weights else width + 2.0
+
+    def micro_batches_on(self, device: int, stage: int) -> int:
+        """How many micro-batches of a stage a device computes: all, but where they run through both ways."""
+        pp, count = self.layout.pp, self.layout.micro_batches
+        return sum(self.schedule.device_of(stage, pp, one) == device for one in range(count))
 
     @property
     def send_s(self) -> float:
@@ -82,46 +120,83 @@ class TrainingDeployment:
         return usable * (1.0 - self.framework.fragmentation)
 
 
-def deploy_training(scenario: TrainingScenario) -> TrainingDeployment:
-    """Build it; raises ImpossibleError for a plan that cannot be, UnknownNameError for a name that no catalog has."""
+def deploy_training(scenario: TrainingScenario, device: Device | None = None) -> TrainingDeployment:
+    """Build it; raises ImpossibleError for a plan that cannot be, UnknownNameError for a name that no catalog has.
+
+    device: the scenario's GPU, where one is at hand that keeps its prices.
+    """
     training = scenario.training
     architecture = trained_model(scenario)
     node = catalog.node(scenario.cluster.node)
     gpu, framework = catalog.gpu(node.gpu), training_framework(training.framework)
     schedule = make_policy("training.schedule", training.schedule, SCHEDULES, {})
-    sharding = make_policy("training.sharding", training.sharding, SHARDING, {})
     recompute = make_policy("training.recompute", training.recompute, RECOMPUTE, {})
     cluster_gpus = node.gpus * scenario.cluster.nodes
     layout = lay_out(scenario, cluster_gpus)
     ends = int(training.account_for_embedding_in_pipeline_split) + int(training.account_for_loss_in_pipeline_split)
     check_layout(layout, architecture, schedule, training.seq_length, ends=ends)
     tp = layout.tp
+    parallel = tp > 1 if training.sequence_parallel is None else training.sequence_parallel and tp > 1
+    experts = rank_fabric(scenario, node, layout.ep, layout.etp)
+    links = None if experts is None else ExpertLinks(experts)
     cut = Cut(
         micro_batch=layout.micro_batch,
         seq_length=training.seq_length,
         tp=tp,
         cp=layout.cp,
-        sequence_parallel=tp > 1 if training.sequence_parallel is None else training.sequence_parallel and tp > 1,
+        context=make_policy("training.context_parallel", training.context_parallel, CONTEXT, {}),
+        sequence_parallel=parallel,
         attention=training.attention or framework.attention,
-        dtype=training.precision,
+        dtype=storage_dtype(training),
+        fp8=fp8_recipe(training, framework, gpu),
+        experts=expert_share(
+            architecture,
+            layout,
+            framework,
+            links,
+            sequence_parallel=parallel,
+            dispatcher=training.moe_token_dispatcher_type,
+        ),
         dropout=training.dropout,
     )
-    fused = framework.kernels.model_dump()
-    if training.fused_norm is not None:
-        fused["fused_norm"] = training.fused_norm
-    tensor = _fabric(scenario, node, tp, 1)
-    prices = OperatorPrices(Device(gpu), tensor, framework)
+    own = {"fused_norm": training.fused_norm, "fused_softmax": training.fused_softmax}
+    fused = framework.kernels.model_dump() | {key: value for key, value in own.items() if value is not None}
+    tensor = rank_fabric(scenario, node, tp, 1)
+    prices = _prices(scenario, node, layout, tensor, framework, device or Device(gpu))
+    prices.expert_links = links
     pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
-    parts = split_stages(scenario, architecture.num_layers, schedule.stages(layout.pp))
+    work = pricer.all_layers()
+    if training.overlap_moe_expert_parallel_comm or schedule.copies > 1:
+        work = paired_work(work, framework.expert_sms / gpu.sm_count)
+    prices.clock = sustained_clock(work, gpu)
+    if prices.clock < 1.0:
+        pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
+    parts = split_stages(scenario, pricer, schedule.stages(layout.pp))
+    stages = stage_works(pricer, parts, schedule, layout.pp)
     copies = layout.dp * layout.cp
+    shared = make_policy("training.sharding", training.sharding, SHARDING, {})
+    sharding = shared.placed(copies, max(1, node.gpus // tp))
     return TrainingDeployment(
         scenario, architecture, node, gpu, framework, layout, schedule, sharding, cut,
-        tuple(
-            pricer.stage(part, first=at == 0, last=at == len(parts) - 1) for at, part in enumerate(parts)
-        ), tuple(max(1, part.stop - part.start) for part in parts),
-        tensor, _fabric(scenario, node, copies, tp), _fabric(scenario, node, min(layout.pp, 2), tp * copies),
+        stages, tuple(max(1, part.stop - part.start) for part in parts) + (1,) * (len(stages) - len(parts)),
+        tensor, rank_fabric(scenario, node, copies, tp), rank_fabric(scenario, node, min(layout.pp, 2), tp * copies),
         _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary, pricer,
+        sharding if layout.expert_copies == copies else expert_sharding(shared, layout, node),
     )  # fmt: skip
+
+
+def _prices(
+    scenario: TrainingScenario,
+    node: NodeSpec,
+    layout: Layout,
+    tensor: AnyFabric | None,
+    framework: TrainingFramework,
+    device: Device,
+) -> OperatorPrices:
+    fabric, pair = (rank_fabric(scenario, node, ranks, layout.tp) for ranks in (layout.cp, min(layout.cp, 2)))
+    if fabric is None or pair is None:
+        return OperatorPrices(device, tensor, framework)
+    return ContextPrices(device, tensor, framework, ContextLinks(fabric, pair))
 
 
 def trained_model(scenario: TrainingScenario) -> ModelArchitecture:
@@ -131,10 +206,12 @@ def trained_model(scenario: TrainingScenario) -> ModelArchitecture:
     return architecture if rows is None else replace(architecture, vocab_size=rows)
 
 
-def split_stages(scenario: TrainingScenario, num_layers: int, stages: int) -> list[LayerRange]:
+def split_stages(scenario: TrainingScenario, pricer: StagePricer, stages: int) -> list[LayerRange]:
     """Layers of each stage; raises ImpossibleError for a split that is none of this model over so many stages."""
-    training = scenario.training
-    if training.layers_per_stage is not None:
+    training, num_layers = scenario.training, pricer.architecture.num_layers
+    if training.layers_per_stage == "balanced":
+        sizes = balanced_split(pricer.layer_seconds(), stages, *pricer.end_seconds())
+    elif training.layers_per_stage is not None:
         sizes = training.layers_per_stage
         if len(sizes) != stages or sum(sizes) != num_layers or min(sizes) < 0:
             raise ImpossibleError(
@@ -185,6 +262,7 @@ def lay_out(scenario: TrainingScenario, cluster_gpus: int) -> Layout:
         dp=copies,
         cp=training.context_parallel_size,
         ep=training.expert_parallel_size,
+        etp=training.expert_tensor_parallel_size or training.tensor_parallel_size,
         micro_batch=training.micro_batch_size,
         global_batch=training.global_batch_size,
     )
@@ -195,7 +273,7 @@ def _send_bytes(architecture: ModelArchitecture, cut: Cut) -> float:
     return cut.tokens * architecture.hidden_size * bytes_per_element(cut.dtype) / cut.tp
 
 
-def _fabric(scenario: TrainingScenario, node: NodeSpec, ranks: int, stride: int) -> AnyFabric | None:
+def rank_fabric(scenario: TrainingScenario, node: NodeSpec, ranks: int, stride: int) -> AnyFabric | None:
     """Among ranks so many GPUs apart, by the framework's collectives alone; None where there is but one."""
     if ranks < 2:
         return None

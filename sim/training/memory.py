@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardware_models.dtypes import bytes_per_element
-from policies.parallelism.sharding import MASTER_BYTES
 from sim.graph.memory import MemoryLedger, Peak
 from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
@@ -14,19 +13,21 @@ from sim.training.deployment import TrainingDeployment
 
 def held_bytes(deployment: TrainingDeployment, exchanges: Exchanges, device: int) -> dict[str, float]:
     """Held from the first to the last moment of a step on one rank of a pipeline stage, by owner."""
-    parameters = exchanges.device_parameters(device)
-    sharding, ranks = deployment.sharding, exchanges.ranks
-    gradient_width = bytes_per_element(deployment.framework.kernels.gradient_dtype)
+    sharding, framework = deployment.sharding, deployment.framework
+    gradient_width, weight_width = bytes_per_element(framework.kernels.gradient_dtype), deployment.held_weight_bytes
+    parts = exchanges.parts(exchanges.device_parameters(device), exchanges.device_experts(device))
     held = {
-        "weights": sharding.weight_bytes(parameters, ranks, bytes_per_element(deployment.cut.dtype)),
-        "gradients": sharding.gradient_bytes(parameters, ranks, gradient_width),
-        "optimizer": sharding.optimizer_parameters(parameters, ranks) * MASTER_BYTES,
-        "workspace": float(deployment.framework.workspace_bytes),
+        "weights": sum(one.sharding.weight_bytes(one.parameters, one.ranks, weight_width) for one in parts),
+        "gradients": sum(one.sharding.gradient_bytes(one.parameters, one.ranks, gradient_width) for one in parts),
+        "optimizer": exchanges.state_parameters(device) * framework.optimizer_state_bytes,
+        "workspace": float(framework.workspace_bytes),
     }
+    if more := exchanges.agreement.held_bytes:
+        held["exchange state"] = exchanges.device_parameters(device) * more
     if exchanges.zero == 3:
         stages = deployment.schedule.stages_on(device, deployment.layout.pp)
         layer = max(deployment.stages[stage].parameters / deployment.stage_layers[stage] for stage in stages)
-        held["gathered weights"] = layer * bytes_per_element(deployment.cut.dtype) * (2 + sharding.prefetch)
+        held["gathered weights"] = layer * weight_width * (2 + sharding.prefetch)
     return held
 
 

@@ -10,7 +10,7 @@ WORDS = {
     "compute_fraction": "arithmetic",
     "memory_fraction": "memory traffic",
     "launch_fraction": "kernel launches",
-    "network_fraction": "tensor-parallel exchanges",
+    "network_fraction": "tensor-, context- and expert-parallel exchanges",
     "host_fraction": "the host",
     "idle_fraction": "waiting",
 }

@@ -14,6 +14,7 @@ from sim.result import FileContent, check_run_folder, without_nan, write_folder
 from sim.scenario_file import relocated, scenario_toml
 from sim.training.simulate import TrainingRun, simulate_training
 from sim.training.summary import summarise
+from sim.training.time_to_train import sentence, time_to_train
 from sim.training_scenario import TrainingScenario
 
 if TYPE_CHECKING:
@@ -61,4 +62,8 @@ def run_training(scenario: TrainingScenario, *, exact: bool = False) -> Training
     exact: on SimPy's clock instead of by max-plus.
     """
     run = simulate_training(scenario, exact=exact)
-    return TrainingResult(scenario, summarise(run), run)
+    summary = summarise(run)
+    if (whole := time_to_train(scenario, summary)) is not None:
+        summary["time_to_train"] = whole
+        summary["notes"].append(sentence(whole))
+    return TrainingResult(scenario, summary, run)

@@ -37,7 +37,12 @@ def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> Tra
 
     exact: on SimPy's clock even where nothing shares a link, and max-plus gives the same times.
     """
-    deployment = deploy_training(scenario)
+    return simulate_deployment(deploy_training(scenario), exact=exact)
+
+
+def simulate_deployment(deployment: TrainingDeployment, *, exact: bool = False) -> TrainingRun:
+    """The same of a scenario that is deployed."""
+    scenario = deployment.scenario
     builder = StepGraphBuilder(deployment)
     graph = builder.build()
     times = execute(graph) if exact else _run(graph)

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hardware_models.dtypes import bytes_per_element
+from hardware_models.ops import Gemm
 from policies.parallelism.recompute import Recompute
 from sim.training.pricing import NOTHING, OperatorPrices, Spent, total
 from workloads.models.architecture import LayerGroup, ModelArchitecture
 from workloads.models.stages import LayerRange
 from workloads.models.weights import Weight, embedding_weights, head_weights, layer_weights
 from workloads.training.cut import Cut, Kernels
-from workloads.training.ends import embedding_operators, head_operators
+from workloads.training.ends import embedding_operators, head_operators, loss_working_bytes
 from workloads.training.layer import layer_operators
 from workloads.training.operator import TrainingOperator
 
@@ -29,6 +30,7 @@ class StageWork:
     weight_input_bytes: float  # the part of it that gradients of weights need
     working_bytes: float  # more, while a pass runs: one layer computed again, gradients of activations
     parameters: float  # on this rank
+    expert_parameters: float = 0.0  # of them, those of experts, of which there are fewer copies
     tied_bytes: float = 0.0  # gradients of a table that the first and last stage share
 
     @property
@@ -89,6 +91,28 @@ class StagePricer:
             Pass.of(head_operators(architecture, cut, kernels, vocabulary=self.vocabulary), prices),
         )
 
+    def all_layers(self) -> Spent:
+        """Forward and backward of every layer for one micro-batch."""
+        parts = [self._of_layers([group]) for group in self.architecture.groups]
+        counted = zip(parts, self.architecture.groups, strict=True)
+        return total((work.forward.plus(work.backward)).times(group.count) for work, group in counted)
+
+    def layer_seconds(self) -> list[float]:
+        """Forward and backward of each layer, in the model's order."""
+        seconds = [0.0] * self.architecture.num_layers
+        for group in self.architecture.groups:
+            work = self._of_layers([group])
+            for layer in group.layers:
+                seconds[layer] = work.forward.seconds + work.backward.seconds
+        return seconds
+
+    def end_seconds(self) -> tuple[float, float]:
+        """Forward and backward of what stands before the first layer, and after the last."""
+        first, last = (
+            end.forward.seconds + end.backward_input.seconds + end.backward_weight.seconds for end in self._ends
+        )
+        return first, last
+
     def stage(self, layers: LayerRange, *, first: bool | None = None, last: bool | None = None) -> StageWork:
         """A range of layers, which may be empty; with the embedding on the first stage and the head on the last: those
         with the first and the last layer, unless said otherwise.
@@ -108,14 +132,21 @@ class StagePricer:
                 activation_bytes=work.activation_bytes + saved,
                 weight_input_bytes=work.weight_input_bytes + end.weight_input_bytes,
             )
+        table = self._table() * bytes_per_element(self.cut.dtype)  # its gradient, before it is added to the others'
+        if first:
+            work = replace(work, working_bytes=max(work.working_bytes, table))
         if last:  # logits beside what is kept of them, or their gradient
-            logits = self.cut.tokens * self.vocabulary / self.cut.tp
-            size = bytes_per_element(self.cut.dtype) if self.kernels.fused_loss else 6.0
-            work = replace(work, working_bytes=max(work.working_bytes, logits * size))
+            loss = loss_working_bytes(self.cut, self.kernels, vocabulary=self.vocabulary)
+            work = replace(work, working_bytes=max(work.working_bytes, loss, self._weight_gradient(self._ends[1])))
         tied = self.architecture.tie_word_embeddings and (first != last)
+        launch_s = self.prices.framework.launch_s
         return replace(
             work,
+            forward=work.forward.launched(launch_s),
+            backward_input=work.backward_input.launched(launch_s),
+            backward_weight=work.backward_weight.launched(launch_s),
             parameters=self._parameters(layers, first=first, last=last),
+            expert_parameters=self._expert_parameters(layers),
             tied_bytes=self._table() * 4.0 if tied else 0.0,
         )
 
@@ -149,17 +180,27 @@ class StagePricer:
         )
 
     def _gradients(self, groups: Iterable[LayerGroup]) -> float:
-        """Gradients of activations alive at once: of the widest product's output and input."""
-        widest = 0.0
+        """Gradients alive at once: of the widest product's output and input, and of the largest one's weights."""
+        widest = beside = weights = 0.0
         for group in set(groups):
+            weights = max(weights, self._weight_gradient(self._layers[group]))
             for one in self._layers[group].operators:
                 widest = max(widest, one.saved_bytes if one.part in ("mlp", "matrix", "attention_core") else 0.0)
-        return 2.0 * widest
+                beside = max(beside, one.working_bytes)
+        return 2.0 * widest + beside + weights
+
+    def _weight_gradient(self, part: Pass) -> float:
+        """Of the largest matrix, before it is added to those of other micro-batches; none where its product does so."""
+        if self.kernels.fused_weight_gradient:
+            return 0.0
+        products = [op for one in part.operators for op in one.backward_weight if isinstance(op, Gemm)]
+        return max((float(op.m * op.n) for op in products), default=0.0) * bytes_per_element(self.cut.dtype)
 
     def _parameters(self, layers: LayerRange, *, first: bool, last: bool) -> float:
         architecture, tp = self.architecture, self.cut.tp
-        count = 0.0 + sum(
-            layers.count(group) * _elements(layer_weights(architecture, group, tp)) for group in architecture.groups
+        count = self._expert_parameters(layers) + sum(
+            layers.count(group) * _elements(layer_weights(architecture, group, tp), experts=False)
+            for group in architecture.groups
         )
         if first:
             count += _elements(embedding_weights(architecture, tp)) + self._padding()
@@ -168,6 +209,15 @@ class StagePricer:
             count += _elements(head_weights(architecture, tp, shares_embedding=shares))
             count += 0 if shares else self._padding()
         return count
+
+    def _expert_parameters(self, layers: LayerRange) -> float:
+        """Of the rank's part of the routed experts."""
+        share = self.cut.experts
+        whole = 0.0
+        for group in self.architecture.groups:
+            weights = layer_weights(self.architecture, group)
+            whole += layers.count(group) * (_elements(weights) - _elements(weights, experts=False))
+        return whole / (share.ep * share.etp)
 
     def _padding(self) -> float:
         """Rows that make the vocabulary divisible, less those that the division itself pads."""
@@ -184,5 +234,5 @@ def padded_vocabulary(vocab_size: int, tp: int, multiple: int = 128) -> int:
     return -(-vocab_size // block) * block
 
 
-def _elements(weights: list[Weight]) -> int:
-    return sum(weight.elements for weight in weights)
+def _elements(weights: list[Weight], *, experts: bool = True) -> int:
+    return sum(weight.elements for weight in weights if experts or weight.visited_fraction == (1, 1))

@@ -21,9 +21,13 @@ from policies.parallelism.schedules import (
 from policies.parallelism.schedules.dependencies import join
 from policies.task_graph import NO_STREAM, TaskGraph
 from sim.graph.times import Times
+from sim.training.activation_copies import ActivationCopies
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
+from sim.training.meetings import meet, meetings_s
 from sim.training.memory import held_bytes
+from sim.training.paired import shortened
+from sim.training.pipeline_hops import PipelineHops
 from sim.training.shared_links import share_network_cards
 from sim.training.step_kinds import GRAD_NORM, HOST, OPTIMIZER, SEND_BACKWARD, SEND_FORWARD, TIED
 
@@ -46,11 +50,14 @@ class StepGraphBuilder:
         self.deployment = deployment
         layout, schedule = deployment.layout, deployment.schedule
         self.exchanges = Exchanges(deployment)
+        self.hops = PipelineHops(deployment)
         self.times = slot_times(deployment)
         self.programs: Programs = schedule.programs(layout.pp, layout.micro_batches, self.times)
+        self.joined = schedule.joined(self.programs)
         self.graph = TaskGraph()
         self.devices = [self._device(device) for device in range(layout.pp)]
         self.held = [held_bytes(deployment, self.exchanges, device) for device in range(layout.pp)]
+        self.copies = ActivationCopies(self.graph, deployment)
         self.first: list[int] = []  # task of each slot, or the first and last of its parts
         self.last: list[int] = []
         self.receivers: dict[int, int] = {}  # of each send
@@ -63,6 +70,8 @@ class StepGraphBuilder:
         for device, program in enumerate(self.programs):
             self._passes(device, program)
         self._connect()
+        meet(self.graph, self.deployment.schedule, self.programs, dict(self.times.meetings_s), self.first, self.last)
+        self.copies.add(self.programs, self.first, self.last, [one.pool for one in self.devices])
         self._finish()
         share_network_cards(self.graph, self.deployment, self.receivers, self.exchanges.collectives)
         return self.graph
@@ -93,8 +102,9 @@ class StepGraphBuilder:
             if slot.work != FORWARD:
                 ends[slot.stage] = index
         final = set(ends.values())  # the last backward of each stage: its gradients are whole
+        pairs = shortened(self.deployment, program, self.joined)
         for index, slot in enumerate(program):
-            seconds = columns[slot.work][slot.stage]
+            seconds = columns[slot.work][slot.stage] * pairs.get(index, 1.0)
             tasks = self.exchanges.compute(self.graph, one.compute, one.data, slot, seconds, final=index in final)
             self.first.append(tasks[0])
             self.last.append(tasks[-1])
@@ -117,15 +127,14 @@ class StepGraphBuilder:
         """Slots wait for one another; between devices, for a send. Sends leave in the order in which passes end."""
         slots = list(chain.from_iterable(self.programs))
         owner = owners(self.programs)
-        waits = dependencies(self.programs)
-        joined = self.deployment.schedule.joined(self.programs)
-        join(waits, [index for index, slot in enumerate(slots) if slot in joined])
-        send_s = self.deployment.send_s
+        waits = dependencies(self.programs, self.deployment.schedule.stages(len(self.devices)))
+        join(waits, [index for index, slot in enumerate(slots) if slot in self.joined])
         pairs = sorted((source, target) for target, sources in enumerate(waits) for source in sources)
         sends: dict[int, int] = {}
         for source, target in pairs:
             awaited = self.last[source]
-            if owner[source] != owner[target] and send_s > 0:
+            if owner[source] != owner[target] and self.deployment.send_s > 0:
+                send_s = self.hops.seconds(owner[source], owner[target])
                 awaited = sends[source] = self._send(owner[source], slots[source], awaited, send_s)
                 self.receivers[awaited] = owner[target]
             self.graph.wait_for(self.first[target], awaited)
@@ -152,8 +161,9 @@ class StepGraphBuilder:
         ]
         ready = [[task] for task in reduced]
         if tied := self.exchanges.tied_s:
-            whole = graph.add(one[0].data, tied, TIED, [reduced[0], reduced[-1]])
-            ready[0] = ready[-1] = [whole]
+            first, last = self.exchanges.tied_devices
+            whole = graph.add(one[first].data, tied, TIED, [reduced[first], reduced[last]])
+            ready[first] = ready[last] = [whole]
         if not self.deployment.schedule.post_validates:
             agreed = graph.add(NO_STREAM, self.exchanges.norm_s, GRAD_NORM, chain.from_iterable(ready))
             ready = [[agreed]] * len(one)
@@ -173,6 +183,8 @@ def slot_times(deployment: TrainingDeployment) -> SlotTimes:
         activation_bytes=tuple(one.activation_bytes for one in stages),
         weight_input_bytes=tuple(one.weight_input_bytes for one in stages),
         send_s=deployment.send_s,
+        sends_s=PipelineHops(deployment).to_stages_s(),
+        meetings_s=meetings_s(deployment),
     )
 
 

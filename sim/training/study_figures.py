@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from sim.metrics import Metric
 from sim.training.deployment import deploy_training
 from sim.training.memory import held_bytes
+from sim.training.phases import PHASES, pair_seconds, phase_seconds
 from sim.training.simulate import TrainingRun, simulate_training
 from sim.training.stage import StageWork
 from sim.training_scenario import TrainingScenario
@@ -19,10 +22,10 @@ STATE = ("weights", "gradients", "optimizer")
 
 @dataclass(frozen=True, slots=True)
 class StudyFigure:
-    """One figure, in the unit of its key."""
+    """One figure, and how it is shown."""
 
-    name: str
-    value: Callable[[TrainingScenario], float]
+    metric: Metric
+    value: Callable[[TrainingScenario], float]  # in the metric's own unit
 
 
 def layer(scenario: TrainingScenario) -> StageWork:
@@ -61,13 +64,49 @@ def megatron_flop_per_s(scenario: TrainingScenario) -> float:
     return 96.0 * layout.global_batch * s * layers * width * width * more / run.step_s / layout.gpus
 
 
+def phase_s(phase: str, scenario: TrainingScenario) -> float:
+    """Seconds of a step that one of `sim.training.phases.PHASES` takes."""
+    return phase_seconds(_run(scenario))[phase]
+
+
+def _seconds(key: str, name: str) -> Metric:
+    return Metric(key, name, "s", "ms", 1e3, False)
+
+
+def _bytes(key: str, name: str) -> Metric:
+    return Metric(key, name, "bytes", "GB", 1e-9, False)
+
+
 TRAINING_FIGURES: dict[str, StudyFigure] = {
-    "layer_forward_s": StudyFigure("forward of one layer", lambda one: layer(one).forward.seconds),
-    "layer_backward_s": StudyFigure("backward of one layer", lambda one: layer(one).backward.seconds),
-    "activation_bytes": StudyFigure("activations of the first stage", activation_bytes),
-    "state_bytes": StudyFigure("weights, gradients and optimizer of the first stage", state_bytes),
-    "memory_budget_fraction": StudyFigure("peak memory over what tensors may take", budget_fraction),
-    "megatron_flop_per_s_per_gpu": StudyFigure("arithmetic a GPU by Megatron-LM's formula", megatron_flop_per_s),
+    figure.metric.key: figure
+    for figure in (
+        StudyFigure(
+            _seconds("layer_forward_s", "forward of one layer"), lambda scenario: layer(scenario).forward.seconds
+        ),
+        StudyFigure(
+            _seconds("layer_backward_s", "backward of one layer"), lambda scenario: layer(scenario).backward.seconds
+        ),
+        StudyFigure(_bytes("activation_bytes", "activations of the first stage"), activation_bytes),
+        StudyFigure(_bytes("state_bytes", "weights, gradients and optimizer of the first stage"), state_bytes),
+        StudyFigure(
+            Metric("memory_budget_fraction", "peak memory over what tensors may take", "", "%", 100.0, False),
+            budget_fraction,
+        ),
+        StudyFigure(
+            Metric(
+                "megatron_flop_per_s_per_gpu", "arithmetic by Megatron-LM's formula", "FLOP/s", "TFLOP/s", 1e-12, True
+            ),
+            megatron_flop_per_s,
+        ),
+        *(
+            StudyFigure(_seconds(f"phase_{phase}_s", f"of a step, {phase}"), partial(phase_s, phase))
+            for phase in PHASES
+        ),
+        StudyFigure(
+            _seconds("pair_s", "a forward and a backward in a pair"),
+            lambda scenario: pair_seconds(deploy_training(scenario)),
+        ),
+    )
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from sim.training.work_done import model_flop_per_token
 
 NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 GRADES = ("measured", "quoted", "assumed")
+PASSES = ("forward", "backward", "backward_input", "backward_weight")
 
 
 def summarise(run: TrainingRun) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
     step_s = run.step_s
     tokens = layout.global_batch * scenario.training.seq_length
     idle_s, busy = _streams(run)
-    shares = _shares(run, step_s, idle_s)
+    shares = _shares(run, step_s, idle_s, busy)
     per_token = model_flop_per_token(deployment.architecture, scenario.training.seq_length, deployment.vocabulary)
     peak = deployment.gpu.peak_flop_per_s[deployment.cut.dtype]
     rate = tokens * per_token / step_s / layout.gpus
@@ -56,6 +57,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         "model_flop_per_s_per_gpu": rate,
         "mfu": rate / peak,
         "hfu": (rate + again / step_s) / peak,
+        "clock_fraction": deployment.clock,
         "pipeline_bubble_fraction": _bubble(run, step_s),
         "bound_by": shares,
         "exposed": _exposed(run, step_s, busy),
@@ -68,7 +70,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
     }
     summary["error_bars"] = _error_bars(run, step_s)
     summary["interval_90"] = _intervals(summary)
-    summary["unsure"] = dict(zip(FACTORS, _unsure_s(run), strict=True))
+    summary["unsure"] = dict(zip(FACTORS, unsure_s(run), strict=True))
     summary["grades"] = _grades(run)
     summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
     summary["bottleneck"] = bottleneck(summary)
@@ -93,14 +95,22 @@ def _streams(run: TrainingRun) -> tuple[list[float], dict[tuple[int, str], float
 
 def _spent(run: TrainingRun, device: int) -> Spent:
     """On all micro-batches by one stage's rank."""
-    total = NOTHING
-    for stage in run.deployment.schedule.stages_on(device, run.deployment.layout.pp):
-        work = run.deployment.stages[stage]
-        total = total.plus(work.forward).plus(work.backward)
-    return total.times(run.deployment.layout.micro_batches)
+    deployment, total = run.deployment, NOTHING
+    for stage in deployment.schedule.stages_on(device, deployment.layout.pp):
+        work = deployment.stages[stage]
+        total = total.plus(work.forward.plus(work.backward).times(deployment.micro_batches_on(device, stage)))
+    return total
 
 
-def _shares(run: TrainingRun, step_s: float, idle_s: list[float]) -> dict[str, float]:
+def _hidden_s(spent: Spent, busy: Mapping[tuple[int, str], float], device: int) -> float:
+    """Of exchanges among experts, what paired passes hide behind work."""
+    passes = sum(busy.get((device, kind), 0.0) for kind in PASSES)
+    return min(spent.expert_s, max(0.0, spent.seconds - passes))
+
+
+def _shares(
+    run: TrainingRun, step_s: float, idle_s: list[float], busy: Mapping[tuple[int, str], float]
+) -> dict[str, float]:
     """Of the step, averaged over stages: what compute streams waited for, and that they stood idle; they sum to 1."""
     sums = {"compute": 0.0, "memory": 0.0, "launch": 0.0, "network": 0.0, "host": 0.0, "idle": 0.0}
     for device, idle in enumerate(idle_s):
@@ -108,7 +118,7 @@ def _shares(run: TrainingRun, step_s: float, idle_s: list[float]) -> dict[str, f
         sums["compute"] += spent.compute_s
         sums["memory"] += spent.memory_s + run.exchanges.optimizer_s(device)
         sums["launch"] += spent.launch_s
-        sums["network"] += spent.network_s
+        sums["network"] += spent.network_s - _hidden_s(spent, busy, device)
         sums["host"] += run.deployment.framework.host_s_per_step
         sums["idle"] += idle
     return {f"{name}_fraction": value / step_s / len(idle_s) for name, value in sums.items()}
@@ -119,9 +129,8 @@ def _bubble(run: TrainingRun, step_s: float) -> float:
     graph, times = run.graph, run.times
     pp = run.deployment.layout.pp
     first, last, busy = [step_s] * pp, [0.0] * pp, [0.0] * pp
-    passes = {"forward", "backward", "backward_input", "backward_weight"}
     for task, (stream, kind) in enumerate(zip(graph.stream, graph.kind, strict=True)):
-        if kind in passes:
+        if kind in PASSES:
             device = graph.streams[stream].device
             first[device] = min(first[device], times.start_s[task])
             last[device] = max(last[device], times.end_s[task])
@@ -131,16 +140,21 @@ def _bubble(run: TrainingRun, step_s: float) -> float:
 
 
 def _exposed(run: TrainingRun, step_s: float, busy: dict[tuple[int, str], float]) -> dict[str, float]:
-    """Shares of the step: tensor-parallel exchanges nothing hides, and how long streams of sends and of exchanges
-    between copies are in use, hidden or not; averages over stages.
+    """Shares of the step: tensor-, context- and expert-parallel exchanges nothing hides, and how long streams of sends
+    and of exchanges between copies are in use, hidden or not; averages over stages.
     """
     pp = run.deployment.layout.pp
 
     def share(*kinds: str) -> float:
         return sum(busy.get((device, kind), 0.0) for device in range(pp) for kind in kinds) / step_s / pp
 
+    spent = [_spent(run, device) for device in range(pp)]
     return {
-        "tensor_parallel_fraction": sum(_spent(run, device).network_s for device in range(pp)) / step_s / pp,
+        "tensor_parallel_fraction": sum(one.network_s - one.context_s - one.expert_s for one in spent) / step_s / pp,
+        "context_parallel_fraction": sum(one.context_s for one in spent) / step_s / pp,
+        "expert_parallel_fraction": sum(one.expert_s - _hidden_s(one, busy, device) for device, one in enumerate(spent))
+        / step_s
+        / pp,
         "pipeline_sends_fraction": share(SEND_FORWARD, SEND_BACKWARD),
         "data_parallel_fraction": share(GATHER, REDUCE),
         "optimizer_fraction": share(OPTIMIZER),
@@ -164,7 +178,7 @@ def _memory(run: TrainingRun) -> dict[str, Any]:
     }
 
 
-def _unsure_s(run: TrainingRun) -> list[float]:
+def unsure_s(run: TrainingRun) -> list[float]:
     """Seconds of the step that one standard deviation of each factor moves, along the busiest stage."""
     deployment = run.deployment
     device = max(range(deployment.layout.pp), key=lambda one: _spent(run, one).seconds)
@@ -181,7 +195,7 @@ def _unsure_s(run: TrainingRun) -> list[float]:
 
 def _error_bars(run: TrainingRun, step_s: float) -> dict[str, list[float]]:
     """The central 90 % of the step: factors err independently, each alike on all its operators."""
-    sigma = float(np.sqrt(np.sum(np.square(_unsure_s(run))))) / step_s
+    sigma = float(np.sqrt(np.sum(np.square(unsure_s(run))))) / step_s
     low, high = step_s * np.exp(-NORMAL_90 * sigma), step_s * np.exp(NORMAL_90 * sigma)
     return {"step_s": [float(low), float(high)]}
 
@@ -199,8 +213,9 @@ def _intervals(summary: dict[str, Any]) -> dict[str, list[float]]:
 def _grades(run: TrainingRun) -> dict[str, str]:
     deployment = run.deployment
     device, dtype = Device(deployment.gpu), deployment.cut.dtype
+    products = dtype if deployment.cut.fp8 is None else "fp8"
     ops: list[Any] = [
-        Gemm(m=1024.0, n=1024.0, k=1024.0, dtype=dtype, weight_dtype=dtype),
+        Gemm(m=1024.0, n=1024.0, k=1024.0, dtype=products, weight_dtype=products),
         Elementwise(elements=1e6, reads=1, writes=1, dtype=dtype, streaming=True),
     ]
     if deployment.cut.attention != "standard":
@@ -211,7 +226,13 @@ def _grades(run: TrainingRun) -> dict[str, str]:
             )
         )  # fmt: skip
     grades = {"operators": _worst(device.kernel(op).grade for op in ops)}
-    fabrics = (deployment.tensor_fabric, deployment.data_fabric, deployment.pipeline_fabric)
+    experts = deployment.pricer.prices.expert_links
+    fabrics = (
+        deployment.tensor_fabric,
+        deployment.data_fabric,
+        deployment.pipeline_fabric,
+        None if experts is None else experts.fabric,
+    )
     if links := [_grade(one) for one in fabrics if one is not None]:
         grades["links"] = _worst(links)
     grades["software"] = deployment.framework.source["default"].grade

@@ -18,6 +18,7 @@ ENTRIES = {
     "policies": ("chunked_prefill", "watermark_fraction"),
     "generators": ("synthetic", "arrivals"),
     "engines": ("vllm-0.12", "host_s_per_step"),
+    "frameworks": ("megatron-core-0.8", "kernels.fused_softmax"),
     "studies": ("serving/sarathi-serve-capacity", "[[point]]"),
 }
 

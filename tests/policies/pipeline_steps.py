@@ -29,7 +29,7 @@ def make(name: str, **keys: int) -> PipelineSchedule:
 def times_of(schedule: PipelineSchedule, devices: int, times: tuple[float, float, float], **rest: float) -> SlotTimes:
     forward_s, backward_input_s, backward_weight_s = times
     return SlotTimes.uniform(
-        schedule.stages(devices),
+        schedule.all_stages(devices),
         forward_s=forward_s,
         backward_input_s=backward_input_s,
         backward_weight_s=backward_weight_s,

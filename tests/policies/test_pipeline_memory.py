@@ -65,11 +65,11 @@ def test_automatic_schedules_count_what_every_stage_holds():
         forward_s=(1.0,) * 4,
         backward_input_s=(1.0,) * 4,
         backward_weight_s=(1.0,) * 4,
-        activation_bytes=(1.0, 2.0, 2.0, 1.0),  # 1F1B: 4, 6, 4, 1
+        activation_bytes=(1.0, 2.0, 2.0, 1.0),  # the limit: four of the largest
         weight_input_bytes=(1.0, 2.0, 2.0, 1.0),
     )
     held = most_held(make("zb_1p").programs(4, 16, times))
-    assert all(count * size <= 6.0 for count, size in zip(held, times.activation_bytes, strict=True))
+    assert all(count * size <= 8.0 for count, size in zip(held, times.activation_bytes, strict=True))
 
 
 @given(st.integers(1, 16), st.integers(0, 6))

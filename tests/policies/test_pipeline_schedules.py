@@ -16,7 +16,8 @@ from policies.parallelism.schedules import (
     flaws,
 )
 
-CHUNKED = ("interleaved_1f1b", "breadth_first", "layered")
+CHUNKED = ("interleaved_1f1b", "gis", "breadth_first", "layered")
+VOCABULARY = ("vocab_1", "vocab_2", "interlaced_vocab")
 
 
 @st.composite
@@ -30,6 +31,8 @@ def cases(draw: st.DrawFn, most_devices: int = 8) -> tuple[str, dict[str, int], 
     elif name == "interleaved_1f1b":
         devices = max(2, devices)
         micro_batches = devices * draw(st.integers(1, 4))
+    elif name == "gis" or name in VOCABULARY:
+        devices = max(2, devices)
     elif name == "dualpipe":
         devices = 2 * draw(st.integers(1, most_devices // 2))
         micro_batches = 2 * devices + 2 * draw(st.integers(0, 8))
@@ -44,7 +47,7 @@ def test_every_pass_is_there_once_on_its_device_and_nobody_waits_for_ever(case):
     schedule.check(devices, micro_batches, "training")
     programs = schedule.programs(devices, micro_batches)
     assert len(programs) == devices
-    assert flaws(programs, schedule.stages(devices), micro_batches) == []
+    assert flaws(programs, schedule.stages(devices), micro_batches, schedule.meetings(programs)) == []
     for device, row in enumerate(programs):
         assert {slot.stage for slot in row} == set(schedule.stages_on(device, devices))
         for slot in row:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.metrics import SUMMARY_METRICS
+from sim.metrics import SERVING_SUMMARY_METRICS
 from sim.run import run
 from sim.scenario import Scenario
 from sim.study import load_study, run_study
@@ -100,7 +100,7 @@ def test_a_ratio_to_nothing_names_the_point(tmp_path):
 
 
 def test_a_figure_that_was_asked_for_before_is_not_simulated_again(tmp_path, monkeypatch):
-    import sim.study
+    import sim.study_metrics
 
     runs = []
 
@@ -108,7 +108,7 @@ def test_a_figure_that_was_asked_for_before_is_not_simulated_again(tmp_path, mon
         runs.append(scenario)
         return run(scenario)
 
-    monkeypatch.setattr(sim.study, "run", counted)
+    monkeypatch.setattr(sim.study_metrics, "run", counted)
     rows = list(run_study(study(tmp_path, 'metric = "duration_s"', 'metric = "duration_s"\nbaseline = "a"')))
     assert [row.simulated for row in rows] == [rows[0].simulated, 1.0]
     assert len(runs) == 1
@@ -117,7 +117,7 @@ def test_a_figure_that_was_asked_for_before_is_not_simulated_again(tmp_path, mon
 def test_a_study_may_ask_for_whatever_a_summary_holds(tmp_path):
     tables = load_study(study(tmp_path, 'metric = "duration_s"')).scenario
     summary = run(Scenario.model_validate(tables)).summary
-    for key in SUMMARY_METRICS:
+    for key in SERVING_SUMMARY_METRICS:
         node = summary
         for part in key.split("."):
             assert part in node, key

@@ -53,6 +53,8 @@ class MoeMlp:
     gated: bool = True
     router_bias: bool = False
     expert_bias: bool = False
+    groups: int = 1  # that the experts are divided into,
+    groups_per_token: int = 1  # and of so many of which a token's experts are (DeepSeek-V3)
 
 
 Attention = AttentionSpec | LatentAttentionSpec

@@ -11,8 +11,9 @@ from workloads.models.hf_common import Reader, decoder, head_dim
 
 def _attention(fields: ConfigFields, bias: bool) -> AttentionSpec:
     heads = fields.integer("num_attention_heads")
+    kv_heads = fields.integer("num_key_value_heads", default=heads)  # Megatron-LM's --num-query-groups
     dim = head_dim(fields, heads)
-    return AttentionSpec(heads=heads, kv_heads=heads, head_dim=dim, qkv_bias=bias, output_bias=bias)
+    return AttentionSpec(heads=heads, kv_heads=kv_heads, head_dim=dim, qkv_bias=bias, output_bias=bias)
 
 
 def _gpt2(fields: ConfigFields) -> ModelArchitecture:

@@ -83,7 +83,13 @@ def _deepseek(fields: ConfigFields) -> ModelArchitecture:
     shared = fields.integer("n_shared_experts", default=0, minimum=0) * experts.expert_intermediate_size
     # the bias that steers routing without an auxiliary loss is a stored vector of V3
     corrected = fields.config.get("topk_method", _TOPK_METHODS[fields.config["model_type"]]) == "noaux_tc"
-    mixture = replace(experts, shared_intermediate_size=shared, router_bias=corrected)
+    mixture = replace(
+        experts,
+        shared_intermediate_size=shared,
+        router_bias=corrected,
+        groups=fields.integer("n_group", default=1),
+        groups_per_token=fields.integer("topk_group", default=1),
+    )
     first = fields.integer("first_k_dense_replace", default=0, minimum=0)
     step = fields.integer("moe_layer_freq", default=1)
     return decoder(fields, spec, _mlps(fields, mixture, lambda layer: layer >= first and layer % step == 0))

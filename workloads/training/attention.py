@@ -6,6 +6,7 @@ from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import AttentionTraining, Elementwise, Gemm
 from workloads.models.architecture import AttentionSpec
 from workloads.models.stages import kv_heads_per_rank
+from workloads.training.context import ContextShare
 from workloads.training.cut import Cut, Kernels
 from workloads.training.operator import TrainingOperator
 
@@ -14,6 +15,8 @@ STANDARD = "standard"
 
 def attention_core(spec: AttentionSpec, cut: Cut, kernels: Kernels) -> TrainingOperator:
     """Scores, softmax and values of one rank's heads."""
+    if cut.cp > 1:
+        return _shared(spec, cut)
     return _chain(spec, cut, kernels) if cut.attention == STANDARD else _fused(spec, cut)
 
 
@@ -40,6 +43,23 @@ def _fused(spec: AttentionSpec, cut: Cut) -> TrainingOperator:
     )
 
 
+def _shared(spec: AttentionSpec, cut: Cut) -> TrainingOperator:
+    """A rank keeps its own part of queries, keys and values, however it computes with those of others."""
+    heads, kv_heads = spec.heads // cut.tp, kv_heads_per_rank(spec, cut.tp)
+    share = ContextShare(cut=cut, heads=heads, kv_heads=kv_heads, qk_dim=spec.head_dim, v_dim=spec.head_dim)
+    cut.context.check(share)
+    given = share.query_bytes + share.key_bytes
+    return TrainingOperator(
+        name="attention",
+        part="attention_core",
+        forward_steps=cut.context.forward(share),
+        backward_steps=cut.context.backward(share),
+        saved_bytes=given + share.row_bytes,
+        input_bytes=given,
+        working_bytes=cut.context.working_bytes(share),
+    )
+
+
 def _chain(spec: AttentionSpec, cut: Cut, kernels: Kernels) -> TrainingOperator:
     """Keeps queries, keys, values, the softmax, and with dropout its mask and output (5 a s of Korthikanti et al.)."""
     heads, kv_heads, head = spec.heads // cut.tp, kv_heads_per_rank(spec, cut.tp), spec.head_dim
@@ -54,10 +74,12 @@ def _chain(spec: AttentionSpec, cut: Cut, kernels: Kernels) -> TrainingOperator:
             elements=elements, reads=reads, writes=writes, dtype=cut.dtype, flop_per_element=8.0, streaming=True
         )
 
-    if kernels.fused_softmax:  # skips reading what the causal mask hides
+    apart = 0.0  # bytes a score that the softmax keeps besides its output
+    if kernels.fused_softmax and keys <= kernels.fused_softmax_keys:  # skips reading what the causal mask hides
         softmax, softmax_back = stream(scores, 0.5, 1), stream(scores, 1, 1)
-    else:  # scale, mask, softmax in fp32, each its own kernel
-        softmax, softmax_back = stream(scores, 6, 5), stream(scores, 6, 4)
+    else:  # scale, mask, cast to fp32, softmax, cast back, each its own kernel; counted in 16-bit passes
+        softmax, softmax_back = stream(scores, 7.5, 7), stream(scores, 9.5, 7)
+        apart = bytes_per_element("fp32")
     outputs = cut.tokens * heads * head
     dropped = (stream(scores, 1, 1.5),) if cut.dropout else ()
     dropped_back = (stream(scores, 1.5, 1),) if cut.dropout else ()
@@ -77,6 +99,6 @@ def _chain(spec: AttentionSpec, cut: Cut, kernels: Kernels) -> TrainingOperator:
             product(head, keys),  # of the keys
             split,
         ),
-        saved_bytes=given + scores * (width + (1 + width if cut.dropout else 0)),
+        saved_bytes=given + scores * (width + apart + (1 + width if cut.dropout else 0)),
         input_bytes=given,
     )

@@ -11,32 +11,21 @@ from app.web.store import Store
 from hardware_models import catalog
 from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.framework import framework_names
+from hardware_models.kernels.attention_training import IMPLEMENTATIONS
+from hardware_models.training_framework import training_framework_names
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
 from workloads.generators.arrivals import Arrivals
 from workloads.generators.lengths import Lengths
 from workloads.models import catalog as models
 from workloads.traces.catalog import catalog_names
+from workloads.training.attention import STANDARD
 
 Registry = Mapping[str, type[Any]]
 
 FAMILIES: dict[Any, Registry] = {Arrivals: ARRIVALS, Lengths: LENGTHS}  # by the type of a generator's field
-IMPORTANT = (  # asked first, in this order; all others by section
-    "model.config",
-    "model.weight_dtype",
-    "cluster.node",
-    "serving.replicas",
-    "serving.tensor_parallel_size",
-    "serving.max_num_seqs",
-    "serving.max_num_batched_tokens",
-    "serving.scheduler",
-    "workload.trace",
-    "workload.rate_scale",
-    "workload.duration_s",
-    "slo.ttft_s",
-    "slo.tbt_s",
-)
 STARTS: dict[str, Any] = {  # what an absent key begins with once it is set
     "model.activation_dtype": "bf16",
+    "model.vocab_size": 51_200,
     "cluster.network": "infiniband-ndr",
     "serving.max_model_len": 8192,
     "serving.num_gpu_blocks_override": 20_000,
@@ -94,6 +83,8 @@ def names_for(key: str, store: Store) -> tuple[str, ...]:
         "cluster.node": lambda: [*catalog.names("node"), *store.files(store.hardware, (".toml",))],
         "cluster.network": lambda: catalog.names("link"),
         "serving.engine": framework_names,
+        "training.framework": training_framework_names,
+        "training.attention": lambda: [STANDARD, *IMPLEMENTATIONS],
         "workload.trace": lambda: [*catalog_names(), *store.files(store.uploads, TRACE_SUFFIXES)],
     }
     return tuple(known[key]()) if key in known else ()

@@ -7,20 +7,21 @@ from typing import Any
 import streamlit as st
 
 from app.web.components import as_text
-from app.web.forms.choices import GENERATOR_STARTS, IMPORTANT
+from app.web.families import SERVING, Family
+from app.web.forms.choices import GENERATOR_STARTS
 from app.web.forms.knobs import MISSING, Group, Knob, lookup, put, scenario_groups
 from app.web.forms.widgets import Drawer
 
 TRACE, GENERATOR = "workload.trace", "workload.generator"  # exactly one is given
 
 
-def scenario_form(start: dict[str, Any], drawer: Drawer) -> dict[str, Any]:
-    """Draw all knobs, beginning with `start`; returns the tables that they say."""
+def scenario_form(start: dict[str, Any], drawer: Drawer, family: Family = SERVING) -> dict[str, Any]:
+    """Draw all knobs of a kind of scenario, beginning with `start`; returns the tables that they say."""
     form = _Form(start, drawer)
-    groups = scenario_groups()
+    groups = scenario_groups(family.model)
     always = {knob.key: (knob, group) for group in groups if not group.optional for knob in group.knobs}
     section = ""
-    for key in IMPORTANT:
+    for key in family.important:
         if key in always:
             knob, group = always[key]
             if group.name != section:

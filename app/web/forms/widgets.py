@@ -96,13 +96,18 @@ class Drawer:
         chosen: dict[str, Any] = {"name": name}
         for field in dataclass_knobs(kinds[name], f"{knob.key}.", given):
             answer = inner.draw(field, begin.get(field.name, MISSING))
-            if answer is not MISSING and (field.default is MISSING or answer != field.default):
+            if answer is not MISSING and (field.default is MISSING or answer != _as_said(field.default)):
                 chosen[field.name] = answer
         return chosen
 
 
 def _what(kind: type[Any]) -> str:
     return " ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split())
+
+
+def _as_said(default: Any) -> Any:
+    """A default as a scenario would have it."""
+    return list(default) if isinstance(default, tuple) else default
 
 
 def _fits_browser(value: Any) -> bool:

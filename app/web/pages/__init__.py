@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PAGES: dict[str, str] = {  # url path -> module, in the order of reading
     "serving": "app.web.pages.serving",
+    "training": "app.web.pages.training",
     "compare": "app.web.pages.compare",
     "sweep": "app.web.pages.sweep",
     "plan": "app.web.pages.plan",

@@ -9,8 +9,10 @@ import streamlit as st
 from app.web import job_watch, resources, session
 from app.web.components import as_text, download, error
 from app.web.draft import Draft
-from app.web.examples import example_names
+from app.web.examples import all_example_names
+from app.web.families import FAMILIES
 from app.web.jobs import Job
+from app.web.scenario_page import draft_key
 from app.web.store import Store
 from app.web.sweep_answer import show_progress, show_sweep
 from app.web.sweep_draft import SweepDraft
@@ -24,7 +26,7 @@ from app.web.sweeps import (
     keep,
     kept,
     progress_text,
-    summary_line,
+    title_of,
 )
 from app.web.url_state import full_example
 from hardware_models.errors import FleetcastError
@@ -35,7 +37,6 @@ ICON = ":material/grid_on:"
 PARAMETER = "sweep"
 DRAFT, SAID, GENERATION, MISTAKE = "sweep.draft", "sweep.said", "sweep.generation", "sweep.mistake"
 SHOWN, BARE = "sweep.shown", "sweep.bare"  # the sweep shown last, and what the page without a parameter shows
-SERVING_DRAFT = "serving.draft"
 
 
 def render() -> None:
@@ -88,12 +89,13 @@ def _begin(draft: SweepDraft) -> None:
 
 
 def _bases(draft: SweepDraft, store: Store) -> dict[str, dict[str, Any]]:
-    """Scenarios to vary: the draft's own, what the Serving page shows, the shipped ones."""
+    """Scenarios to vary: the draft's own, what the pages of scenarios show, the shipped ones."""
     found = {f"{draft.base.get('name', 'scenario')} (of this sweep)": draft.base}
-    serving: Draft | None = st.session_state.get(SERVING_DRAFT)
-    if serving is not None:
-        found["what the Serving page shows"] = serving.current
-    return found | {name: full_example(name, store) for name in example_names()}
+    for family in FAMILIES:
+        shown: Draft | None = st.session_state.get(draft_key(family))
+        if shown is not None:
+            found[f"what the {family.title} page shows"] = shown.current
+    return found | {name: full_example(name, store) for name in all_example_names()}
 
 
 def _start(tables: dict[str, Any], store: Store) -> None:
@@ -165,7 +167,7 @@ def _others(shown: KeptSweep) -> None:
     ids = list(sweeps)
     chosen = st.selectbox(
         "kept sweeps", ids, ids.index(shown.sweep_id) if shown.sweep_id in ids else 0, key=f"kept:{shown.sweep_id}",
-        format_func=lambda one: summary_line(sweeps[one]),
+        format_func=lambda one: title_of(sweeps[one]),
     )  # fmt: skip
     if chosen != shown.sweep_id:
         st.query_params[PARAMETER] = chosen

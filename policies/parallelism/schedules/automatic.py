@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
-from math import inf
 from typing import ClassVar
 
+from policies.parallelism.schedules.contest import Candidate, best_plan, in_order
 from policies.parallelism.schedules.heuristic import Choices, by_rules
-from policies.parallelism.schedules.planning import Choose, Plan
 from policies.parallelism.schedules.schedule import (
     BACKWARD_INPUT,
-    BACKWARD_WEIGHT,
     FORWARD,
     PipelineSchedule,
     Programs,
-    Slot,
     SlotTimes,
 )
-from policies.parallelism.schedules.zero_bubble import ZeroBubbleH1, ZeroBubbleH2
+from policies.parallelism.schedules.zero_bubble import SplitOneForwardOneBackward, ZeroBubbleH1, ZeroBubbleH2
 
 ROUNDING = 1e-9  # relative, on bytes that are added and subtracted again
+REMEMBERED = 8  # plans of whole steps; a large one takes a tenth of a gigabyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroBubble1p(PipelineSchedule):
-    """The paper's heuristic (its section 3.1) with 1F1B's peak memory as every device's limit.
+    """The paper's heuristic (its section 3.1), with p activations of the largest stage as every device's limit.
 
     Forwards fill the warm-up; then a forward and a backward in turn; weights' gradients where there is a gap that they
-    fit, where memory is out, or where waiting would make the longest bubble longer. What the rules leave open is tried
-    both ways, and so are the schedules by hand if they fit; the plan with the smallest bubble is kept.
+    fit, where memory is out, or where waiting would make the longest span longer. What the rules leave open is tried
+    both ways, and so are 1F1B and the schedules by hand if they fit; the plan with the shortest step is kept, a step
+    lasting as long as the longest span of a device.
     """
 
-    memory_factor: ClassVar[int] = 1  # of 1F1B's peak
-    by_hand: ClassVar[tuple[type[ZeroBubbleH1], ...]] = (ZeroBubbleH1,)
+    memory_factor: ClassVar[int] = 1  # of p activations: 1F1B's peak
 
     @property
     def post_validates(self) -> bool:
@@ -50,58 +46,33 @@ class ZeroBubble1p(PipelineSchedule):
 
     def programs(self, devices: int, micro_batches: int, times: SlotTimes | None = None) -> Programs:
         """The best of the plans; of equals, the first."""
-        times = times or SlotTimes.uniform(self.stages(devices))
-        limit_bytes = self.memory_factor * max((devices - i) * size for i, size in enumerate(times.activation_bytes))
-        limit_bytes *= 1 + ROUNDING
-        best = _Best(self, devices, micro_batches, times)
-        for kind in self.by_hand:
-            programs = kind().programs(devices, micro_batches)
-            if _peak_bytes(programs, times) <= limit_bytes:
-                best.challenge(partial(_in_order, programs))
-        for late_warm_up, skip_forwards in product((True, False), repeat=2):
+        return _planned(self, devices, micro_batches, times or SlotTimes.uniform(self.stages(devices)))
+
+    def candidates(self, devices: int, times: SlotTimes) -> list[Candidate]:
+        """Ways to plan, each within the limit for any number of micro-batches."""
+        limit_bytes = self.memory_factor * devices * max(times.activation_bytes) * (1 + ROUNDING)
+        by_hand = [
+            kind()
+            for kind in (SplitOneForwardOneBackward, ZeroBubbleH1, ZeroBubbleH2)
+            if _peak_bytes(kind().programs(devices, 4 * devices), times) <= limit_bytes
+        ]
+        found: list[Candidate] = [partial(in_order, schedule) for schedule in by_hand]
+        for late_warm_up, skip_forwards in product((False, True), repeat=2):
             choices = Choices(late_warm_up=late_warm_up, skip_forwards=skip_forwards)
-            best.challenge(partial(by_rules, limit_bytes=limit_bytes, choices=choices))
-        return best.programs
+            found.append(partial(by_rules, limit_bytes=limit_bytes, choices=choices))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroBubble2p(ZeroBubble1p):
-    """The same heuristic with twice 1F1B's peak memory, enough for no bubble where F = B = W."""
+    """The same heuristic with twice the memory, enough for no bubble where F = B = W."""
 
     memory_factor: ClassVar[int] = 2
-    by_hand: ClassVar[tuple[type[ZeroBubbleH1], ...]] = (ZeroBubbleH1, ZeroBubbleH2)
 
 
-@dataclass(slots=True)
-class _Best:
-    """The plan whose longest bubble is the shortest so far; of equals the first."""
-
-    schedule: PipelineSchedule
-    devices: int
-    micro_batches: int
-    times: SlotTimes
-    programs: Programs = ()
-    bubble_s: float = inf
-
-    def challenge(self, rules: Callable[[Plan], Choose]) -> None:
-        """Plan by these rules, and keep what comes out if it is better."""
-        plan = Plan(self.schedule, self.devices, self.micro_batches, self.times)
-        if plan.run(rules(plan), self.bubble_s):
-            self.programs, self.bubble_s = plan.programs(), max(plan.bubble_s)
-
-
-def _in_order(programs: Programs, plan: Plan) -> Choose:
-    """Every device its next slot as soon as it can start."""
-    ahead = [deque(program) for program in programs]
-
-    def choose(device: int, now_s: float) -> Slot | None:
-        if not ahead[device]:
-            return None
-        slot = ahead[device][0]
-        can_start = slot.work == BACKWARD_WEIGHT or plan.ready_s(slot) <= now_s
-        return ahead[device].popleft() if can_start else None
-
-    return choose
+@lru_cache(maxsize=REMEMBERED)
+def _planned(schedule: ZeroBubble1p, devices: int, micro_batches: int, times: SlotTimes) -> Programs:
+    return best_plan(schedule, devices, micro_batches, times, schedule.candidates(devices, times))
 
 
 def _peak_bytes(programs: Programs, times: SlotTimes) -> float:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import accumulate, chain
 
+from policies.parallelism.schedules.meeting import Meeting
 from policies.parallelism.schedules.schedule import BACKWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, Programs, Slot
 
 
-def dependencies(programs: Programs) -> list[list[int]]:
+def dependencies(programs: Programs, layer_stages: int | None = None) -> list[list[int]]:
     """For each slot, those whose results it needs; slots are counted device by device, in the order of the programs.
 
     A forward needs the forward of the stage before; a backward its own forward and the backward of the stage after; the
     weights' gradients the backward of the inputs. That a device runs its slots in order is not repeated here.
+    layer_stages: those of the model's layers, where not all are; slots of the others wait for meetings alone.
     """
     slots = list(chain.from_iterable(programs))
     stages = 1 + max((slot.stage for slot in slots), default=0)
+    layers = stages if layer_stages is None else layer_stages
     forward: dict[int, int] = {}  # slot that does it, by micro_batch * stages + stage
     backward: dict[int, int] = {}
     for index, (work, micro_batch, stage) in enumerate(slots):
@@ -24,11 +27,13 @@ def dependencies(programs: Programs) -> list[list[int]]:
             forward[micro_batch * stages + stage] = index
         elif work != BACKWARD_WEIGHT:
             backward[micro_batch * stages + stage] = index
-    waits = []
-    last = stages - 1
+    waits: list[list[int]] = []
+    last = layers - 1
     for work, micro_batch, stage in slots:
         key = micro_batch * stages + stage
-        if work == FORWARD:
+        if stage > last:
+            waits.append([])
+        elif work == FORWARD:
             waits.append([forward[key - 1]] if stage else [])
         elif work == BACKWARD_WEIGHT:
             waits.append([backward[key]])
@@ -54,10 +59,13 @@ def owners(programs: Programs) -> list[int]:
     return [device for device, row in enumerate(programs) for _ in row]
 
 
-def flaws(programs: Programs, stages: int, micro_batches: int) -> list[str]:
-    """Sentences on what is missing, done twice, or never reached; empty for programs that can run."""
-    found = _incomplete(programs, stages, micro_batches)
-    return found or _stuck(programs)
+def flaws(programs: Programs, stages: int, micro_batches: int, meetings: Sequence[Meeting] = ()) -> list[str]:
+    """Sentences on what is missing, done twice, or never reached; empty for programs that can run.
+
+    stages: of the model's layers; where devices meet, each has a stage more.
+    """
+    found = _incomplete(programs, stages + (len(programs) if meetings else 0), micro_batches)
+    return found or _stuck(programs, stages, meetings)
 
 
 def _incomplete(programs: Programs, stages: int, micro_batches: int) -> list[str]:
@@ -80,9 +88,12 @@ def _incomplete(programs: Programs, stages: int, micro_batches: int) -> list[str
     return found + [f"{slot} is of no micro-batch or stage" for slot in counts]
 
 
-def _stuck(programs: Programs) -> list[str]:
+def _stuck(programs: Programs, stages: int, meetings: Sequence[Meeting]) -> list[str]:
     """Devices that wait for one another for ever."""
-    waits = dependencies(programs)
+    waits = dependencies(programs, stages)
+    for meeting in meetings:
+        for target in meeting.targets:
+            waits[target] += meeting.sources
     starts = [0, *accumulate(len(row) for row in programs)]
     done = [False] * len(waits)
     at = starts[:-1]

@@ -30,6 +30,11 @@ class DualPipe(PipelineSchedule):
     """
 
     @property
+    def copies(self) -> int:
+        """One for each direction."""
+        return 2
+
+    @property
     def splits_backward(self) -> bool:
         """Some: at the ends, where the weights fill gaps."""
         return True

@@ -16,7 +16,7 @@ from policies.parallelism.schedules.schedule import (
     Slot,
     SlotTimes,
 )
-from policies.task_graph import TaskGraph
+from policies.task_graph import NO_STREAM, TaskGraph
 
 
 def pipeline_graph(
@@ -31,10 +31,10 @@ def pipeline_graph(
 
     `times` None: one second and one byte for everything, sends free. `budget_bytes` is of a device's activations.
     """
-    times = times or SlotTimes.uniform(schedule.stages(devices))
+    times = times or SlotTimes.uniform(schedule.all_stages(devices))
     programs = schedule.programs(devices, micro_batches, times)
     graph = TaskGraph()
-    waits = dependencies(programs)
+    waits = dependencies(programs, schedule.stages(devices))
     columns_s = times.columns_s()
     at = iter(waits)
     for device, row in enumerate(programs):
@@ -42,8 +42,12 @@ def pipeline_graph(
         graph.add_pool(device, "hbm", budget_bytes)
         for work, micro_batch, stage in row:
             graph.add(stream, columns_s[work][stage], work, next(at), name=f"{work} {micro_batch} stage {stage}")
-    if times.send_s > 0:
-        _add_sends(graph, programs, waits, times.send_s)
+    if times.send_s > 0 or times.sends_s:
+        _add_sends(graph, programs, waits, times)
+    for kind, sources, targets in schedule.meetings(programs):
+        meeting = graph.add(NO_STREAM, times.meeting_s(kind), kind, sources)
+        for target in targets:
+            graph.wait_for(target, meeting)
     _hold_activations(graph, programs, times)
     joined = schedule.joined(programs)
     if joined:
@@ -51,7 +55,7 @@ def pipeline_graph(
     return graph
 
 
-def _add_sends(graph: TaskGraph, programs: Programs, waits: list[list[int]], send_s: float) -> None:
+def _add_sends(graph: TaskGraph, programs: Programs, waits: list[list[int]], times: SlotTimes) -> None:
     """Between a slot and one on another device that needs it, a task on a stream of the sender's."""
     owner = owners(programs)
     slots = list(chain.from_iterable(programs))
@@ -66,6 +70,7 @@ def _add_sends(graph: TaskGraph, programs: Programs, waits: list[list[int]], sen
     for source, target in crossing:
         slot = slots[source]
         work = FORWARD if slot.work == FORWARD else BACKWARD
+        send_s = times.hop_s(slot.stage + (work == FORWARD))
         send = graph.add(streams[owner[source], work], send_s, f"send {work}", [source], name=_name_of_send(slot))
         graph.after[target] = [send if other == source else other for other in graph.after[target]]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 from policies.parallelism.schedules.planning import Choose, Plan
@@ -52,34 +51,39 @@ class DeviceRules:
     backwards: int = 0
     warm_up: int = 0  # forwards before the first backward, less those skipped since
     held_bytes: float = 0.0
-    pending: deque[Slot] = field(default_factory=deque)  # weights that could be done
+    weights: int = 0
+
+    @property
+    def pending(self) -> bool:
+        """Are there weights that could be done?"""
+        return self.weights < self.backwards
 
     def choose(self, now_s: float) -> Slot | None:
         """The slot to start now, or None to wait."""
-        forward_s = self.plan.ready_s(self._next(FORWARD, self.forwards)) if self.forwards < self.micro_batches else inf
-        backward_s = inf
-        if self.backwards < self.forwards:
-            backward_s = self.plan.ready_s(self._next(BACKWARD_INPUT, self.backwards))
-        fits = self.held_bytes + self.plan.times.activation_bytes[self.device] <= self.limit_bytes
+        plan, stage = self.plan, self.device
+        forward_s = plan.forward_ready_s[stage][self.forwards] if self.forwards < self.micro_batches else inf
+        backward_s = plan.backward_ready_s[stage][self.backwards] if self.backwards < self.micro_batches else inf
+        fits = self.held_bytes + plan.times.activation_bytes[stage] <= self.limit_bytes
         if self.backwards:
             return self._in_turn(now_s, forward_s, backward_s, fits=fits)
         if backward_s <= now_s:
             return self._backward()
-        end_s = now_s + self.plan.times.forward_s[self.device]
+        end_s = now_s + plan.times.forward_s[stage]
         in_time = not self.forwards or self.choices.late_warm_up or end_s <= self.first_backward_s
         return self._forward() if fits and in_time and forward_s <= now_s else None
 
     def _in_turn(self, now_s: float, forward_s: float, backward_s: float, *, fits: bool) -> Slot | None:
         if self.choices.skip_forwards and backward_s <= now_s:
             self._skip_forward()
-        if self._turn_of_forward():
-            if forward_s <= now_s and fits:
+        turn = self._turn_of_forward()
+        if turn and forward_s <= now_s:
+            if fits:
                 return self._forward()
-            if forward_s <= now_s and self.pending:
+            if self.pending:
                 return self._weight()
         if backward_s <= now_s:
             return self._backward()
-        next_s = min(backward_s, forward_s) if fits and self._turn_of_forward() else backward_s
+        next_s = min(backward_s, forward_s) if fits and turn else backward_s
         if self.pending and self._worth_it(now_s, next_s - now_s):
             return self._weight()
         end_s = now_s + self.plan.times.forward_s[self.device]
@@ -97,28 +101,25 @@ class DeviceRules:
             self.warm_up -= 1
 
     def _worth_it(self, now_s: float, gap_s: float) -> bool:
-        """Do the weights fit the gap, or would this device's bubble become the longest of all?"""
+        """Do the weights fit the gap, or would this device's span become the longest of all?"""
         if gap_s >= self.plan.times.backward_weight_s[self.device]:
             return True
         idle_s = now_s - self.plan.free_s[self.device] + gap_s
-        return self.plan.bubble_s[self.device] + idle_s > max(self.plan.bubble_s)
-
-    def _next(self, work: str, micro_batch: int) -> Slot:
-        return Slot(work, micro_batch, self.device)
+        return self.plan.span_s[self.device] + idle_s > max(self.plan.span_s)
 
     def _forward(self) -> Slot:
         self.forwards += 1
         self.warm_up += not self.backwards
         self.held_bytes += self.plan.times.activation_bytes[self.device]
-        return self._next(FORWARD, self.forwards - 1)
+        return Slot(FORWARD, self.forwards - 1, self.device)
 
     def _backward(self) -> Slot:
         times = self.plan.times
         self.held_bytes -= times.activation_bytes[self.device] - times.weight_input_bytes[self.device]
-        self.pending.append(self._next(BACKWARD_WEIGHT, self.backwards))
         self.backwards += 1
-        return self._next(BACKWARD_INPUT, self.backwards - 1)
+        return Slot(BACKWARD_INPUT, self.backwards - 1, self.device)
 
     def _weight(self) -> Slot:
         self.held_bytes -= self.plan.times.weight_input_bytes[self.device]
-        return self.pending.popleft()
+        self.weights += 1
+        return Slot(BACKWARD_WEIGHT, self.weights - 1, self.device)

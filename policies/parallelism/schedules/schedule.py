@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hardware_models.errors import ImpossibleError
+from policies.parallelism.schedules.meeting import Meeting
 
 FORWARD = "forward"
 BACKWARD = "backward"  # both halves at once
@@ -34,6 +35,8 @@ class SlotTimes:
     activation_bytes: tuple[float, ...]  # held from the start of the forward
     weight_input_bytes: tuple[float, ...]  # the part of it that stays until the weights' gradients are done
     send_s: float = 0.0  # of activations, or of their gradients, to a neighbouring device
+    meetings_s: tuple[tuple[str, float], ...] = ()  # kind, and what all devices then exchange; none: nothing
+    sends_s: tuple[float, ...] = ()  # to each stage from the one before, or back, where that differs; else send_s
 
     @classmethod
     def uniform(
@@ -58,6 +61,14 @@ class SlotTimes:
             send_s=send_s,
         )
 
+    def meeting_s(self, kind: str) -> float:
+        """Seconds of what all devices exchange in a meeting of such a kind."""
+        return dict(self.meetings_s).get(kind, 0.0)
+
+    def hop_s(self, stage: int) -> float:
+        """Seconds of a send between a stage and the one before it, on different devices."""
+        return self.sends_s[stage] if self.sends_s else self.send_s
+
     def columns_s(self) -> dict[str, tuple[float, ...]]:
         """Seconds a stage, by what a slot does."""
         both = tuple(a + b for a, b in zip(self.backward_input_s, self.backward_weight_s, strict=True))
@@ -75,6 +86,11 @@ class PipelineSchedule:
     @property
     def chunks(self) -> int:
         """Model chunks a device holds (Megatron-LM's virtual pipeline size)."""
+        return 1
+
+    @property
+    def copies(self) -> int:
+        """Devices that hold each stage."""
         return 1
 
     @property
@@ -111,6 +127,19 @@ class PipelineSchedule:
     def programs(self, devices: int, micro_batches: int, times: SlotTimes | None = None) -> Programs:
         """A device's slots in the order it runs them; `times` matters only to schedules that plan with it."""
         raise NotImplementedError
+
+    @property
+    def divides_vocabulary(self) -> bool:
+        """Has each device a part of the output layer, as one more stage after those of the layers?"""
+        return False
+
+    def all_stages(self, devices: int) -> int:
+        """Those of the layers, and those after them."""
+        return self.stages(devices) + (devices if self.divides_vocabulary else 0)
+
+    def meetings(self, programs: Programs) -> list[Meeting]:
+        """Where all devices wait for one another."""
+        return []
 
     def joined(self, programs: Programs) -> frozenset[Slot]:
         """Slots that run interleaved with the one after them: both start together, and both end together."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
+from policies.parallelism.schedules.one_forward_one_backward import OneForwardOneBackward
 from policies.parallelism.schedules.schedule import (
     BACKWARD_INPUT,
     BACKWARD_WEIGHT,
@@ -55,6 +57,16 @@ class ZeroBubbleH1(PipelineSchedule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitOneForwardOneBackward(ZeroBubbleH1):
+    """1F1B whose backwards send what they have after their first half, and do the weights at once."""
+
+    def programs(self, devices: int, micro_batches: int, times: SlotTimes | None = None) -> Programs:
+        """1F1B's, with two slots for each backward."""
+        whole = OneForwardOneBackward().programs(devices, micro_batches)
+        return tuple(tuple(chain.from_iterable(_halves(slot) for slot in row)) for row in whole)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroBubbleH2(ZeroBubbleH1):
     """Warms up with twice the forwards: no bubble where F = B = W, for twice the activations.
 
@@ -64,3 +76,9 @@ class ZeroBubbleH2(ZeroBubbleH1):
     """
 
     depth: ClassVar[int] = 2
+
+
+def _halves(slot: Slot) -> tuple[Slot, ...]:
+    if slot.work == FORWARD:
+        return (slot,)
+    return slot._replace(work=BACKWARD_INPUT), slot._replace(work=BACKWARD_WEIGHT)

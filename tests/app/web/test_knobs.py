@@ -5,7 +5,8 @@ import pytest
 from annotated_types import Interval
 from pydantic import BaseModel, Field
 
-from app.web.forms.choices import FIELD_STARTS, GENERATOR_STARTS, IMPORTANT, STARTS, names_for, registry
+from app.web.families import SERVING, TRAINING
+from app.web.forms.choices import FIELD_STARTS, GENERATOR_STARTS, STARTS, names_for, registry
 from app.web.forms.knobs import MISSING, Knob, dataclass_knobs, lookup, put, scenario_groups
 from app.web.store import Store
 from policies.serving import ROUTERS, SCHEDULERS
@@ -36,8 +37,8 @@ def test_every_key_of_a_scenario_has_a_knob_that_describes_itself() -> None:
         section = getattr(field.annotation, "model_fields", None)
         assert {f"{name}.{key}" for key in section} <= keys if section else name in keys
     assert all(knob.description and f"`{knob.key}`" in knob.help for knob in knobs)
-    assert set(IMPORTANT) <= keys
-    assert set(STARTS) <= keys
+    assert set(SERVING.important) <= keys
+    assert set(STARTS) <= keys | {knob.key for group in scenario_groups(TRAINING.model) for knob in group.knobs}
 
 
 def test_a_section_of_a_later_version_appears_by_itself() -> None:

@@ -110,3 +110,17 @@ def test_overlapping_gradient_exchange_hides_some_of_it() -> None:
     apart = run_training(scenario(sharding={"name": "zero1", "overlap_grad_reduce": False})).summary["step_s"]
     beside = run_training(scenario(sharding={"name": "zero1", "overlap_grad_reduce": True})).summary["step_s"]
     assert beside < apart
+
+
+def test_a_balanced_split_beats_an_even_one_where_the_vocabulary_is_large() -> None:
+    keys = {"pipeline_parallel_size": 8, "global_batch_size": 256, "model": "gpt2-large"}
+    even = run_training(scenario(**keys)).summary["step_s"]
+    balanced = run_training(scenario(**keys, layers_per_stage="balanced")).summary["step_s"]
+    assert balanced < 0.9 * even
+
+
+def test_small_layers_are_bound_by_the_host_that_launches_them() -> None:
+    small = run_training(scenario(model="gpt2", seq_length=128, data_parallel_size=1)).summary["bound_by"]
+    large = run_training(scenario(model="gpt3-13b", tensor_parallel_size=2)).summary["bound_by"]
+    assert max(small, key=lambda share: small[share]) == "launch_fraction"
+    assert large["launch_fraction"] < 0.05
