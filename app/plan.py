@@ -1,4 +1,4 @@
-"""`fleetcast plan`: what serves a demand within its SLO for least, what a deployment sustains, a fleet for a day."""
+"""`fleetcast plan`: what serves for least, what a deployment sustains, a fleet for a day; what trains fastest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.plan.prices import Prices
     from sim.plan.space import Space
     from sim.scenario import Scenario
+    from sim.training_scenario import TrainingScenario
 
 NOTHING_FOUND = 1
 OBJECTIVES = ("cost", "gpus", "energy")
@@ -25,8 +26,14 @@ ANSWERS = {  # question: the options that it takes
     "capacity": ("confidence", "precision", "most_seeds"),
     "day": (*SPACE, *PRICES, "rate_per_s", "demand", "boot_minutes", "start_usd", "reserved_ratio", "limits"),
     "deployment": (*SPACE, *PRICES, "rate_per_s", "minimize", "exhaustive"),
+    "training": ("tp", "pp", "micro_batches", "schedules", "sharding", "gpus", "free", "top", "workers", "exhaustive"),
 }
-WITH = {"capacity": "with --capacity", "day": "with --day", "deployment": "without --capacity and --day"}
+WITH = {
+    "capacity": "with --capacity",
+    "day": "with --day",
+    "deployment": "without --capacity and --day",
+    "training": "with a scenario of training",
+}
 ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 
 
@@ -61,28 +68,40 @@ ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 @click.option("--energy-prices", type=str, help="Your own electricity prices (.toml, as of `catalog energy_prices`).")
 @click.option("--region", type=str, help="Whose electricity. [us-average]")
 @click.option("--pue", type=str, help="Site over computer power: a number, or a kind of site. [survey-average]")
+@click.option("--free", multiple=True, metavar="KEY", help="Training: search a key of [training] though it is given.")
+@click.option("--gpus", help="Training: numbers of GPUs to try. [the cluster's]")
+@click.option("--micro-batches", help="Training: micro-batch sizes to try. [1 to 16]")
+@click.option("--schedules", help="Training: pipeline schedules to try. [1f1b,interleaved_1f1b]")
+@click.option("--sharding", help="Training: what copies of the model share out. [none,zero1,zero2,zero3]")
+@click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Training: best plans shown.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Training: processes. [as many as processors]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write plan.json, ready scenarios and a report here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on standard output, and nothing else.")
 @click.pass_context
 def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], **options: Any) -> None:
-    """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO.
+    """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO; the fastest way to train.
 
-    Exit code 1: nothing keeps the SLO; the report names what came nearest.
+    Exit code 1: nothing keeps the SLO; the report names what came nearest. 2: no plan of training fits.
     """
     from app.plan_progress import Line
-    from sim.scenario_file import load_scenario
+    from sim.scenario_file import load_any
+    from sim.training_scenario import TrainingScenario
 
     if options["capacity"] and options["day"]:
         raise FleetcastError("--capacity and --day are two questions; ask one at a time")
     asked = "capacity" if options["capacity"] else "day" if options["day"] else "deployment"
-    _refuse_foreign(context, asked)
-    loaded = load_scenario(scenario, overrides)
+    loaded = load_any(scenario, overrides)
+    trains = isinstance(loaded, TrainingScenario)
+    _refuse_foreign(context, "training" if trains else asked)
     if options["out"] is not None:
         from app.plan_outputs import check_out
 
         check_out(options["out"])
-    question = {"capacity": _capacity, "day": _day, "deployment": _deployment}[asked]
     with Line() as line:
+        if isinstance(loaded, TrainingScenario):
+            _training(loaded, options, line)
+            return
+        question = {"capacity": _capacity, "day": _day, "deployment": _deployment}[asked]
         found = question(loaded, options, line)
     if not found:
         context.exit(NOTHING_FOUND)
@@ -93,7 +112,10 @@ def _refuse_foreign(context: click.Context, asked: str) -> None:
     for option in context.command.params:
         name = option.name or ""
         given = context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
-        if given and name not in (*ALWAYS, *ANSWERS[asked]):
+        taken = (*ALWAYS, *ANSWERS[asked])
+        if asked == "training":
+            taken = tuple(one for one in taken if one not in ("capacity", "day"))
+        if given and name not in taken:
             others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)
             raise FleetcastError(f"{option.opts[0]}: has no meaning {WITH[asked]}; it goes {others}")
 
@@ -159,6 +181,28 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     line.clear()
     deliver(day_json(found), lambda: day_lines(found), found.ready(), options["out"], as_json=options["as_json"])
     return found.found
+
+
+def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -> None:
+    from app.plan_training import deliver_training
+    from sim.plan.training.planner import plan_training
+    from sim.plan.training.space import RUN_BY_FRAMEWORKS, SHARDING, TrainingSpace
+
+    space = TrainingSpace(
+        free=frozenset(options["free"]),
+        gpus=_numbers("--gpus", options["gpus"]),
+        tensor_parallel_sizes=_numbers("--tp", options["tp"]),
+        pipeline_parallel_sizes=_numbers("--pp", options["pp"]),
+        micro_batch_sizes=_numbers("--micro-batches", options["micro_batches"]),
+        schedules=_names("--schedules", options["schedules"]) or RUN_BY_FRAMEWORKS,
+        shardings=_names("--sharding", options["sharding"]) or SHARDING,
+    )
+    found = plan_training(
+        scenario, space, top=options["top"], exhaustive=options["exhaustive"], workers=options["workers"],
+        progress=line.say,
+    )  # fmt: skip
+    line.clear()
+    deliver_training(found, options["out"], as_json=options["as_json"])
 
 
 def _space(options: dict[str, Any]) -> Space:

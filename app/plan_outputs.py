@@ -13,7 +13,7 @@ from sim.result import FileContent, check_run_folder, write_folder
 from sim.scenario import Scenario
 from sim.scenario_file import relocated, scenario_toml
 
-FILES = ("plan.json", "report.html", "best.toml", "pools")
+FILES = ("plan.json", "plans.parquet", "report.html", "best.toml", "pools")
 
 
 def check_out(folder: Path) -> None:

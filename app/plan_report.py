@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import plotly.graph_objects as go
 import plotly.offline
 
 from app.html_report import PLOT_CONFIG, STYLE
@@ -14,6 +15,7 @@ from sim.metrics import plain
 
 MORE_STYLE = "td:last-child, th:last-child { text-align: left; font-size: .85rem; }"
 HOUR_HEAD = ("hours", "type", "running", "requests/s", "SLO", "seconds simulated", "reached")
+DERATED_HEAD = ("type", "before", "after", "in hours", "why")
 TITLES = {"deployment": "deployment", "capacity": "highest rate", "day": "fleet for a day"}
 
 
@@ -51,23 +53,23 @@ def _deployment(found: dict[str, Any]) -> str:
         answer = (
             f'<p><b class="met">{best["nodes"]:,} x {escape(best["node"])}</b>, {escape(best["candidate"])}:'
             f" {escape(best['reason'])}</p>"
-            + _cards(
+            + cards_html(
                 ("demand", plain(found["rate_per_s"]), "requests/s"),
                 ("GPUs", f"{best['gpus']:,}", ""),
-                ("price", _number(best["usd_per_h"]), "USD/h"),
-                ("mean power", _number(best["mean_power_w"]), "W"),
-                ("electricity", _number(best["energy_usd_per_day"]), "USD/day"),
+                ("price", number_text(best["usd_per_h"]), "USD/h"),
+                ("mean power", number_text(best["mean_power_w"]), "W"),
+                ("electricity", number_text(best["energy_usd_per_day"]), "USD/day"),
                 ("simulations", f"{found['simulations']:,}", ""),
                 ("not simulated", f"{found['untried']:,}", "numbers of nodes"),
             )
         )
     head = ("candidate", "status", "nodes", "GPUs", "USD/h", "least nodes, proved", "why")
-    table = _table(
+    table = table_html(
         head,
         [
             (
-                row["candidate"], row["status"], _number(row["nodes"]), _number(row["gpus"]), _number(row["usd_per_h"]),
-                _number(row["least_nodes"]), row["reason"],
+                row["candidate"], row["status"], number_text(row["nodes"]), number_text(row["gpus"]),
+                number_text(row["usd_per_h"]), number_text(row["least_nodes"]), row["reason"],
             )
             for row in rows
         ],
@@ -79,16 +81,19 @@ def _capacity(found: dict[str, Any]) -> str:
     if not found["found"]:
         return "<p><b class=missed>No rate keeps the SLO.</b></p>"
     low, high = found["interval_per_s"]
-    cards = _cards(
-        ("highest rate", _number(found["rate_per_s"]), "requests/s"),
-        (f"{found['confidence']:.0%} interval", f"{_number(low)} to {_number(high)}", ""),
-        ("safe by error bars", _number(found["safe_per_s"]), "requests/s"),
-        ("hopeful by error bars", _number(found["hopeful_per_s"]), "requests/s"),
-        ("proved most", _number(found["proved_per_s"]), "requests/s"),
+    cards = cards_html(
+        ("highest rate", number_text(found["rate_per_s"]), "requests/s"),
+        (f"{found['confidence']:.0%} interval", f"{number_text(low)} to {number_text(high)}", ""),
+        ("safe by error bars", number_text(found["safe_per_s"]), "requests/s"),
+        ("hopeful by error bars", number_text(found["hopeful_per_s"]), "requests/s"),
+        ("proved most", number_text(found["proved_per_s"]), "requests/s"),
         ("simulations", f"{found['simulations']:,}", ""),
     )
-    rows = [(str(one["seed"]), _number(one["kept_per_s"]), _number(one["broken_per_s"])) for one in found["seeds"]]
-    return f"{cards}{_pictures(found)}<h2>Seeds</h2>{_table(('seed', 'kept, requests/s', 'broken, requests/s'), rows)}"
+    head = ("seed", "kept, requests/s", "broken, requests/s")
+    rows = [
+        (str(one["seed"]), number_text(one["kept_per_s"]), number_text(one["broken_per_s"])) for one in found["seeds"]
+    ]
+    return f"{cards}{_pictures(found)}<h2>Seeds</h2>{table_html(head, rows)}"
 
 
 def _day(found: dict[str, Any]) -> str:
@@ -97,40 +102,41 @@ def _day(found: dict[str, Any]) -> str:
         answer = "<p><b class=missed>No fleet keeps the SLO in every hour.</b></p>"
     else:
         over = f"over {found['hours_planned']} hours"
-        answer = _cards(
-            ("cost", _number(fleet["usd"]), f"USD {over}"),
-            ("bound of the programme", _number(fleet["bound_usd"]), f"USD {over}"),
-            ("with fractions of nodes", _number(fleet["relaxed_usd"]), f"USD {over}"),
-            ("best single type, not simulated", _number((found["single"] or {}).get("usd")), f"USD {over}"),
-            ("best that runs all hours, not simulated", _number((found["static"] or {}).get("usd")), f"USD {over}"),
-            ("energy of the GPUs", _number(found["energy_kwh"]), f"kWh {over}"),
+        answer = cards_html(
+            ("cost", number_text(fleet["usd"]), f"USD {over}"),
+            ("bound of the programme", number_text(fleet["bound_usd"]), f"USD {over}"),
+            ("with fractions of nodes", number_text(fleet["relaxed_usd"]), f"USD {over}"),
+            ("best single type, not simulated", number_text((found["single"] or {}).get("usd")), f"USD {over}"),
+            ("best that runs all hours, not simulated", number_text((found["static"] or {}).get("usd")), f"USD {over}"),
+            ("energy of the GPUs", number_text(found["energy_kwh"]), f"kWh {over}"),
         )
     types = [
-        (one["name"], _number(one["gpus"]), _number(one["usd_per_h"]), _number(one["capacity_per_s"]),
-         _number(one["usd_per_million_requests"]))
+        (one["name"], number_text(one["gpus"]), number_text(one["usd_per_h"]), number_text(one["capacity_per_s"]),
+         number_text(one["usd_per_million_requests"]))
         for one in found["types"]
     ]  # fmt: skip
     hours = [
-        (", ".join(map(str, hour["hours"])), hour["type"], f"{hour['running']:,}", _number(hour["rate_per_s"]),
-         ("met" if hour["met"] else "missed") if hour["simulated"] else "no requests", _number(hour["simulated_s"]),
-         ", ".join(f"{key} {_number(value)}" for key, value in hour["limits"].items()))
+        (", ".join(map(str, hour["hours"])), hour["type"], f"{hour['running']:,}", number_text(hour["rate_per_s"]),
+         ("met" if hour["met"] else "missed") if hour["simulated"] else "no requests", number_text(hour["simulated_s"]),
+         ", ".join(f"{key} {number_text(value)}" for key, value in hour["limits"].items()))
         for hour in found["hours"]
     ]  # fmt: skip
     derated = [
-        (one["type"], _number(one["before_per_s"]), _number(one["after_per_s"]), str(one["hours"]), one["why"])
+        (one["type"], number_text(one["before_per_s"]), number_text(one["after_per_s"]), str(one["hours"]), one["why"])
         for one in found["derated"]
     ]
     left_out = list(found["left_out"].items())
     return (
         f"<p>Demand: {escape(found['demand_source'])}</p>{answer}{_pictures(found)}"
-        f"<h2>Types</h2>{_table(('type', 'GPUs', 'USD/h', 'requests/s', 'USD/million requests'), types)}"
-        + (f"{_table(('left out', 'why'), left_out)}" if left_out else "")
-        + (f"<h2>Rated down</h2>{_table(('type', 'before', 'after', 'in hours', 'why'), derated)}" if derated else "")
-        + f"<h2>Hours, as simulated</h2>{_table(HOUR_HEAD, hours)}"
+        f"<h2>Types</h2>{table_html(('type', 'GPUs', 'USD/h', 'requests/s', 'USD/million requests'), types)}"
+        + (f"{table_html(('left out', 'why'), left_out)}" if left_out else "")
+        + (f"<h2>Rated down</h2>{table_html(DERATED_HEAD, derated)}" if derated else "")
+        + f"<h2>Hours, as simulated</h2>{table_html(HOUR_HEAD, hours)}"
     )
 
 
-def _cards(*cards: tuple[str, str, str]) -> str:
+def cards_html(*cards: tuple[str, str, str]) -> str:
+    """Cards in a row, each a name, a value and its unit."""
     shown = "".join(
         f'<div class="card"><span>{escape(name)}</span><b>{escape(value)}</b> <small>{escape(unit)}</small></div>'
         for name, value, unit in cards
@@ -139,8 +145,13 @@ def _cards(*cards: tuple[str, str, str]) -> str:
 
 
 def _pictures(found: dict[str, Any]) -> str:
+    return figures_html(plan_figures(found))
+
+
+def figures_html(figures: Mapping[str, go.Figure]) -> str:
+    """Pictures under their titles."""
     html = ""
-    for number, (title, figure) in enumerate(plan_figures(found).items(), start=1):
+    for number, (title, figure) in enumerate(figures.items(), start=1):
         picture = figure.to_html(
             full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
         )
@@ -148,11 +159,13 @@ def _pictures(found: dict[str, Any]) -> str:
     return html
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """A number, or a dash where there is none."""
     return "-" if value is None else plain(value)

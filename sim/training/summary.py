@@ -68,8 +68,7 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         "usd_per_gpu_h": price,
         "usd_per_billion_tokens": None if usd_per_s is None else usd_per_s * step_s / tokens * 1e9,
     }
-    summary["error_bars"] = _error_bars(run, step_s)
-    summary["interval_90"] = _intervals(summary)
+    summary["interval_90"] = _intervals(summary, _step_interval(run, step_s))
     summary["unsure"] = dict(zip(FACTORS, unsure_s(run), strict=True))
     summary["grades"] = _grades(run)
     summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
@@ -193,16 +192,16 @@ def unsure_s(run: TrainingRun) -> list[float]:
     return unsure
 
 
-def _error_bars(run: TrainingRun, step_s: float) -> dict[str, list[float]]:
+def _step_interval(run: TrainingRun, step_s: float) -> list[float]:
     """The central 90 % of the step: factors err independently, each alike on all its operators."""
     sigma = float(np.sqrt(np.sum(np.square(unsure_s(run))))) / step_s
     low, high = step_s * np.exp(-NORMAL_90 * sigma), step_s * np.exp(NORMAL_90 * sigma)
-    return {"step_s": [float(low), float(high)]}
+    return [float(low), float(high)]
 
 
-def _intervals(summary: dict[str, Any]) -> dict[str, list[float]]:
+def _intervals(summary: dict[str, Any], bars: list[float]) -> dict[str, list[float]]:
     """[low, high] of what follows from the step's own: rates fall as it grows, costs grow with it."""
-    step_s, bars = summary["step_s"], summary["error_bars"]["step_s"]
+    step_s = summary["step_s"]
     low, high = (end / step_s for end in bars)
     rates = ("tokens_per_s", "tokens_per_s_per_gpu", "samples_per_s", "model_flop_per_s_per_gpu", "mfu", "hfu")
     found = {"step_s": bars} | {key: [summary[key] / high, summary[key] / low] for key in rates}

@@ -33,7 +33,7 @@ def time_to_train(scenario: TrainingScenario, summary: dict[str, Any]) -> dict[s
     steps = sum(one.steps for one in plan)
     tokens = sum(one.steps * one.batch for one in plan) * training.seq_length
     price = summary["usd_per_gpu_h"]
-    low, high = (end / summary["step_s"] for end in summary["error_bars"]["step_s"])
+    low, high = (end / summary["step_s"] for end in summary["interval_90"]["step_s"])
     return {
         "tokens": tokens,
         "steps": steps,

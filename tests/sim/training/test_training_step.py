@@ -69,7 +69,7 @@ def test_shares_of_the_step_sum_to_one_and_energy_is_between_idle_and_the_limit(
     assert sum(summary["bound_by"].values()) == pytest.approx(1.0, abs=1e-9)
     assert 50 < summary["mean_power_w_per_gpu"] <= 400
     assert 0 < summary["mfu"] <= summary["hfu"] <= 1
-    low, high = summary["error_bars"]["step_s"]
+    low, high = summary["interval_90"]["step_s"]
     assert low < summary["step_s"] < high
 
 
