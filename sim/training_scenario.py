@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sim.scenario import ClusterSection, PolicyChoice, Section
 
@@ -115,10 +115,19 @@ class TrainingSection(Section):
     )
     check_memory: bool = Field(default=True, description="refuse a plan that does not fit; false: run it and say so")
 
-    @field_validator("schedule", "sharding", "recompute", "activation_offload", "context_parallel", "gradient_reduce", mode="before")
+    @field_validator(
+        "schedule", "sharding", "recompute", "activation_offload", "context_parallel", "gradient_reduce", mode="before"
+    )
     @classmethod
     def _by_name(cls, choice: Any) -> Any:
         return {"name": choice} if isinstance(choice, str) else choice
+
+    @model_validator(mode="after")
+    def _time_to_train_has_a_goal(self) -> TrainingSection:
+        for key in ("critical_batch_tokens", "rampup_batch_size"):
+            if self.train_tokens is None and getattr(self, key) is not None:
+                raise ValueError(f"'{key}' goes with 'train_tokens', which says how long the training is")
+        return self
 
 
 class TrainingScenario(Section):

@@ -8,6 +8,8 @@ from hardware_models.errors import ImpossibleError
 from policies.parallelism.schedules import PipelineSchedule
 from workloads.models.architecture import AttentionSpec, DenseMlp, ModelArchitecture, MoeMlp
 
+MAX_PASSES = 1_000_000  # of a step: more take minutes and gigabytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -60,6 +62,11 @@ def check_layout(
             f" {layout.cp * layout.tp}; give a multiple"
         )
     schedule.check(layout.pp, layout.micro_batches, f"{where}.schedule")
+    if (passes := 2 * stages * layout.micro_batches) > MAX_PASSES:
+        raise ImpossibleError(
+            f"{where}.global_batch_size = {layout.global_batch}: makes {passes:,} passes of micro-batches a step, more"
+            f" than {MAX_PASSES:,}; a step goes on as it began, so ask for fewer"
+        )
 
 
 def _check_batch(layout: Layout, where: str) -> None:
@@ -113,8 +120,10 @@ def _check_experts(layout: Layout, architecture: ModelArchitecture, where: str) 
             f" {ranks // layout.etp}"
         )
     for mixture in mixtures:
-        for width, ranks in ((mixture.expert_intermediate_size, layout.etp),
-                             (mixture.shared_intermediate_size, layout.tp)):
+        for width, ranks in (
+            (mixture.expert_intermediate_size, layout.etp),
+            (mixture.shared_intermediate_size, layout.tp),
+        ):
             if width % ranks:
                 raise ImpossibleError(
                     f"{where}.tensor_parallel_size = {layout.tp}: does not divide the width {width} of experts of"

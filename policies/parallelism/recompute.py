@@ -8,7 +8,9 @@ section 3.2.3, of norms, latent attention's up-projections and activations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from workloads.training.operator import TrainingOperator
 
@@ -66,7 +68,7 @@ class Selective(Recompute):
 class Full(Recompute):
     """Keeps what comes into a layer, of all layers of a stage or of its first `num_layers`."""
 
-    num_layers: int | None = None
+    num_layers: Annotated[int, Interval(ge=0)] | None = None
 
     def again(self, layer: Operators, index: int) -> Operators:
         """The whole layer."""

@@ -6,7 +6,9 @@ Fully sharded data parallel (FSDP, arXiv 2304.11277) is stage 3 with its own wor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
+
+from annotated_types import Interval
 
 from policies.parallelism.exchange import Hops, hop
 
@@ -99,7 +101,7 @@ class Zero2(Sharding):
 class Zero3(Sharding):
     """Weights too: each layer's are gathered before its forward and its backward, `prefetch_layers` ahead."""
 
-    prefetch_layers: int = 1
+    prefetch_layers: Annotated[int, Interval(ge=0)] = 1
 
     @property
     def stage(self) -> int:

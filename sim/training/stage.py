@@ -167,7 +167,7 @@ class StagePricer:
             backward_weight = backward_weight.plus(layer.backward_weight)
             again = again.plus(more)
             saved += self.recompute.saved_bytes(layer.operators, self.input_bytes, index)
-            kept += layer.weight_input_bytes if not repeated else 0.0
+            kept += layer.weight_input_bytes if repeated != layer.operators else 0.0
         return StageWork(
             forward=forward,
             backward_input=backward_input,

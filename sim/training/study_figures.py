@@ -14,6 +14,7 @@ from sim.training.memory import held_bytes
 from sim.training.phases import PHASES, pair_seconds, phase_seconds
 from sim.training.simulate import TrainingRun, simulate_training
 from sim.training.stage import StageWork
+from sim.training.work_done import attention_width, model_flop_per_token
 from sim.training_scenario import TrainingScenario
 from workloads.models.stages import LayerRange
 
@@ -53,6 +54,24 @@ def budget_fraction(scenario: TrainingScenario) -> float:
     return memory.peaks[memory.worst].used_bytes / memory.budget_bytes
 
 
+def passing_bytes(scenario: TrainingScenario) -> float:
+    """Peak of the GPU on which most comes and goes in a step, less what it holds all along."""
+    run = _run(scenario)
+    held = (sum(held_bytes(run.deployment, run.exchanges, device).values()) for device in range(len(run.memory.peaks)))
+    return max(peak.used_bytes - all_along for peak, all_along in zip(run.memory.peaks, held, strict=True))
+
+
+def causal_mfu(scenario: TrainingScenario) -> float:
+    """MFU that leaves out the half of attention's arithmetic that a causal mask hides."""
+    run = _run(scenario)
+    deployment, layout, length = run.deployment, run.deployment.layout, scenario.training.seq_length
+    whole = model_flop_per_token(deployment.architecture, length, deployment.vocabulary)
+    groups = deployment.architecture.groups
+    hidden = 3.0 * length * sum(group.count * attention_width(group.attention) for group in groups)
+    rate = layout.global_batch * length * (whole - hidden) / run.step_s / layout.gpus
+    return rate / deployment.gpu.peak_flop_per_s[deployment.cut.dtype]
+
+
 def megatron_flop_per_s(scenario: TrainingScenario) -> float:
     """Megatron-LM's own formula over the step: 96 B s l h^2 (1 + s / 6h + V / 16lh), a forward computed again counted
     for every layer, whether it is or not (arXiv 2104.04473, equation 3).
@@ -87,6 +106,8 @@ TRAINING_FIGURES: dict[str, StudyFigure] = {
             _seconds("layer_backward_s", "backward of one layer"), lambda scenario: layer(scenario).backward.seconds
         ),
         StudyFigure(_bytes("activation_bytes", "activations of the first stage"), activation_bytes),
+        StudyFigure(_bytes("passing_bytes", "memory that comes and goes in a step"), passing_bytes),
+        StudyFigure(Metric("causal_mfu", "MFU, a causal mask left out", "", "%", 100.0, True), causal_mfu),
         StudyFigure(_bytes("state_bytes", "weights, gradients and optimizer of the first stage"), state_bytes),
         StudyFigure(
             Metric("memory_budget_fraction", "peak memory over what tensors may take", "", "%", 100.0, False),

@@ -48,7 +48,7 @@ def _simulated(row: dict[str, Any]) -> tuple[float, float]:
         "training.micro_batch_size": int(row["micro_batch"]),
         "training.tensor_parallel_size": int(row["tp"]),
         "training.pipeline_parallel_size": int(row["pp"]),
-        "training.sequence_parallel": "sequence_parallelism=True" in row["notes"],
+        "training.sequence_parallel": "sequence_parallel=True" in row["notes"],
         "training.recompute": row["recompute"],
         "training.attention": ATTENTION.get(kernel, "flash2"),
         "training.fused_norm": "RMS" in kernel,
