@@ -79,6 +79,6 @@ def sentence(whole: dict[str, Any]) -> str:
     if whole["minimum_steps"]:
         text += (
             f", of which a small batch would need {whole['minimum_tokens']:.3g}; a token of this batch is worth"
-            f" {whole['worth_of_a_token']:.0%} of one of its own"
+            f" {whole['worth_of_a_token']:.0%} of one of a small batch"
         )
     return text if whole["usd"] is None else f"{text}; {whole['usd']:,.0f} USD"

@@ -67,6 +67,7 @@ def test_a_rank_that_is_not_there_is_refused() -> None:
         step_s(slow_gpus=[{"stage": 4, "slowdown": 2.0}])
 
 
-def test_too_many_copies_to_draw_are_refused_with_a_remedy() -> None:
-    with pytest.raises(FleetcastError, match="more than 4,000,000 tasks; ask for a smaller"):
-        step_s(jitter_fraction=0.1, global_batch_size=400_000)
+def test_too_many_copies_to_draw_are_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.training.disturbed.MAX_TASKS", 1_000)
+    with pytest.raises(FleetcastError, match="more than 1,000 tasks; ask for a smaller"):
+        step_s(jitter_fraction=0.1)
