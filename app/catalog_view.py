@@ -15,6 +15,7 @@ from hardware_models.framework import Framework, framework, framework_names
 from hardware_models.specs import Spec
 from hardware_models.training_framework import TrainingFramework, training_framework, training_framework_names
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
+from policies.parallelism.activation_offload import ACTIVATION_OFFLOAD
 from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
 from policies.serving import ROUTERS, SCHEDULERS
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
@@ -70,6 +71,7 @@ POLICIES: dict[str, dict[str, type[Any]]] = {
     "training.recompute": {**RECOMPUTE},
     "training.gradient_reduce": {**GRADIENT_REDUCE},
     "training.context_parallel": {**CONTEXT},
+    "training.activation_offload": {**ACTIVATION_OFFLOAD},
 }
 WORKLOADS = {
     "workload.generator": GENERATORS,

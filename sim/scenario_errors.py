@@ -26,7 +26,10 @@ ACCEPTED = {
     "less_than_equal": "give at most {le}",
     "dict_type": 'give a table, {{ name = "..." }}',
 }
-CHOICES = ("serving.scheduler", "serving.router", "training.schedule", "training.sharding", "training.recompute")
+CHOICES = (
+    "serving.scheduler", "serving.router", "training.schedule", "training.sharding", "training.recompute",
+    "training.activation_offload", "training.context_parallel", "training.gradient_reduce",
+)  # fmt: skip
 FIRST = ("extra_forbidden", "missing")  # a misspelt key explains the missing one and more
 
 

@@ -9,6 +9,8 @@ from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.framework import framework
 from hardware_models.training_framework import training_framework
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
+from policies.parallelism.activation_offload import ACTIVATION_OFFLOAD
+from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
 from policies.serving import ROUTERS
 from sim.policy_choice import make_policy
 from sim.scenario import ClusterSection, WorkloadSection
@@ -19,6 +21,7 @@ from sim.training_scenario import TrainingScenario, TrainingSection
 from workloads.generators import make_generator
 from workloads.models.catalog import model
 from workloads.traces.catalog import catalog_names
+from workloads.training.context import CONTEXT
 
 
 def check_names(scenario: AnyScenario) -> None:
@@ -46,6 +49,9 @@ def _check_training(training: TrainingSection) -> None:
     make_policy("training.schedule", training.schedule, SCHEDULES, {})
     make_policy("training.sharding", training.sharding, SHARDING, {})
     make_policy("training.recompute", training.recompute, RECOMPUTE, {})
+    make_policy("training.gradient_reduce", training.gradient_reduce, GRADIENT_REDUCE, {})
+    make_policy("training.context_parallel", training.context_parallel, CONTEXT, {})
+    make_policy("training.activation_offload", training.activation_offload, ACTIVATION_OFFLOAD, {})
 
 
 def _check_cluster(cluster: ClusterSection) -> None:

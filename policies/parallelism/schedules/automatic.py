@@ -56,10 +56,12 @@ class ZeroBubble1p(PipelineSchedule):
             for kind in (SplitOneForwardOneBackward, ZeroBubbleH1, ZeroBubbleH2)
             if _peak_bytes(kind().programs(devices, 4 * devices), times) <= limit_bytes
         ]
-        found: list[Candidate] = [partial(in_order, schedule) for schedule in by_hand]
-        for late_warm_up, skip_forwards in product((False, True), repeat=2):
-            choices = Choices(late_warm_up=late_warm_up, skip_forwards=skip_forwards)
-            found.append(partial(by_rules, limit_bytes=limit_bytes, choices=choices))
+        choices = [
+            Choices(late_warm_up=late_warm_up, skip_forwards=skip_forwards)
+            for late_warm_up, skip_forwards in product((False, True), repeat=2)
+        ]
+        found: list[Candidate] = [partial(by_rules, limit_bytes=limit_bytes, choices=one) for one in choices]
+        found += [partial(in_order, schedule) for schedule in by_hand]
         return found
 
 

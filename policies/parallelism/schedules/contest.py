@@ -34,11 +34,9 @@ def best_plan(
     order = list(candidates)
     promised_s = [0.0] * len(order)
     if micro_batches > MANY * devices:
-        few = FEW * devices
-        lost_s = [_plan(schedule, devices, few, times, one)[1] for one in order]
-        ranks = sorted(range(len(order)), key=lost_s.__getitem__)
-        order = [order[rank] for rank in ranks]
-        promised_s = [lost_s[rank] for rank in ranks]
+        promised_s = _promises_s(schedule, devices, times, order)
+        ranks = sorted(range(len(order)), key=promised_s.__getitem__)
+        order, promised_s = [order[rank] for rank in ranks], [promised_s[rank] for rank in ranks]
     best: Programs = ()
     best_s, rounding_s = inf, ROUNDING * micro_batches * max(map(max, times.columns_s().values()))
     for candidate, promise_s in zip(order, promised_s, strict=True):
@@ -48,6 +46,16 @@ def best_plan(
         if lost < best_s:
             best, best_s = programs, lost
     return best
+
+
+def _promises_s(schedule: PipelineSchedule, devices: int, times: SlotTimes, order: Sequence[Candidate]) -> list[float]:
+    """What each way loses at least on few micro-batches; of one that loses as much as one before it, that much."""
+    promised_s = []
+    best_s = inf
+    for candidate in order:
+        best_s = min(best_s, lost := _plan(schedule, devices, FEW * devices, times, candidate, best_s)[1])
+        promised_s.append(best_s if lost == inf else lost)
+    return promised_s
 
 
 def in_order(schedule: PipelineSchedule, plan: Plan) -> Choose:
