@@ -72,7 +72,9 @@ ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 @click.option("--gpus", help="Training: numbers of GPUs to try. [the cluster's]")
 @click.option("--micro-batches", help="Training: micro-batch sizes to try. [1 to 16]")
 @click.option("--schedules", help="Training: pipeline schedules to try. [1f1b,interleaved_1f1b]")
-@click.option("--sharding", help="Training: what copies of the model share out. [none,zero1,zero2,zero3]")
+@click.option(
+    "--sharding", help="Training: what copies of the model share out. [none,zero1; without a pipeline zero2,zero3 too]"
+)
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Training: best plans shown.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Training: processes. [as many as processors]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write plan.json, ready scenarios and a report here.")
@@ -186,7 +188,7 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
 def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -> None:
     from app.plan_training import deliver_training
     from sim.plan.training.planner import plan_training
-    from sim.plan.training.space import RUN_BY_FRAMEWORKS, SHARDING, TrainingSpace
+    from sim.plan.training.space import RUN_BY_FRAMEWORKS, TrainingSpace
 
     space = TrainingSpace(
         free=frozenset(options["free"]),
@@ -195,7 +197,7 @@ def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -
         pipeline_parallel_sizes=_numbers("--pp", options["pp"]),
         micro_batch_sizes=_numbers("--micro-batches", options["micro_batches"]),
         schedules=_names("--schedules", options["schedules"]) or RUN_BY_FRAMEWORKS,
-        shardings=_names("--sharding", options["sharding"]) or SHARDING,
+        shardings=_names("--sharding", options["sharding"]) or None,
     )
     found = plan_training(
         scenario, space, top=options["top"], exhaustive=options["exhaustive"], workers=options["workers"],

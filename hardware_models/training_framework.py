@@ -73,6 +73,7 @@ class TrainingFramework(Frozen):
     def expert_sms(self) -> int:
         """Multiprocessors that exchanges among expert-parallel ranks occupy."""
         return self.experts.collective_sms or self.collective_sms
+
     source: dict[str, Source]
 
 

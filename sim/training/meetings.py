@@ -53,4 +53,3 @@ def meet(
             for target in targets:
                 if owner[target] == device:
                     graph.wait_for(first[target], exchange)
-

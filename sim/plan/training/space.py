@@ -29,6 +29,7 @@ SPLIT_KEYS = ("layers_per_stage", "account_for_embedding_in_pipeline_split", "ac
 RUN_BY_FRAMEWORKS = ("1f1b", "interleaved_1f1b")  # Megatron-LM's own
 RECOMPUTE = ("none", "selective", "full")
 SHARDING = ("none", "zero1", "zero2", "zero3")
+WITH_PIPELINES = ("none", "zero1")  # frameworks that have pipelines keep weights and gradients whole between them
 MOST_MICRO_BATCH = 16
 POWERS = tuple(2**n for n in range(11))
 MOST_NODES_A_LAYER = 4  # that tensor-parallel ranks of a layer are spread over
@@ -45,7 +46,7 @@ class TrainingSpace:
     pipeline_parallel_sizes: tuple[int, ...] | None = None
     micro_batch_sizes: tuple[int, ...] | None = None
     schedules: tuple[str, ...] = RUN_BY_FRAMEWORKS
-    shardings: tuple[str, ...] = SHARDING
+    shardings: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for key in self.free - {"all"}:
@@ -54,7 +55,7 @@ class TrainingSpace:
         for name in self.schedules:
             if name not in SCHEDULES:
                 raise UnknownNameError("--schedules", name, SCHEDULES)
-        for name in self.shardings:
+        for name in self.shardings or ():
             if name not in shardings:
                 raise UnknownNameError("--sharding", name, shardings)
         for key in ("tensor_parallel_sizes", "pipeline_parallel_sizes", "micro_batch_sizes"):
@@ -119,7 +120,7 @@ class _Writer:
                 continue
             micro_batches = self.scenario.training.global_batch_size // (mb * dp)
             for (schedule, split), sharding in product(
-                self._schedules(pp, micro_batches), self._sharding(dp * common["cp"])
+                self._schedules(pp, micro_batches), self._sharding(dp * common["cp"], pp)
             ):
                 yield TrainingPlan(**common, pp=pp, dp=dp, schedule=schedule, sharding=sharding, split=split)
 
@@ -218,10 +219,11 @@ class _Writer:
             return [Choice.of(self.scenario.training.recompute)]
         return [Choice(name) for name in RECOMPUTE]
 
-    def _sharding(self, copies: int) -> list[Choice]:
+    def _sharding(self, copies: int, pp: int) -> list[Choice]:
         if "sharding" in self.fixed:
             return [Choice.of(self.scenario.training.sharding)]
-        return [Choice(name) for name in (self.space.shardings if copies > 1 else self.space.shardings[:1])]
+        names = self.space.shardings or (SHARDING if pp == 1 else WITH_PIPELINES)
+        return [Choice(name) for name in (names if copies > 1 else names[:1])]
 
     def _norms(self, tp: int) -> list[bool]:
         """With sequence parallelism, and without where there are no experts to send rows to."""

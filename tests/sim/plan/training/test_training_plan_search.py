@@ -132,3 +132,11 @@ def test_a_plan_as_written_is_compared_with_the_winner() -> None:
     assert found.own.step_s == run_training(base).summary["step_s"]
     assert found.own.step_s >= found.winner.step_s
     assert plan_training(training_scenario("gpt3-1.3b", 1), SPACE, workers=1).own is None
+
+
+def test_frameworks_with_pipelines_keep_gradients_whole_unless_asked() -> None:
+    found = TrainingSpace().plans(training_scenario())
+    assert {plan.sharding.name for plan in found if plan.pp == 1} == {"none", "zero1", "zero2", "zero3"}
+    assert {plan.sharding.name for plan in found if plan.pp > 1} == {"none", "zero1"}
+    asked = TrainingSpace(shardings=("zero2",)).plans(training_scenario())
+    assert any(plan.pp > 1 and plan.sharding.name == "zero2" for plan in asked)
