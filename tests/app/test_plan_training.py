@@ -85,7 +85,7 @@ def test_what_cannot_be_is_one_sentence_and_exit_code_2(small, command):
     for arguments, words in (
         (("--set", "model.config=gpt3-175b"), "plans fits: the nearest"),
         (("--gpus", "12"), "--gpus 12"),
-        (("--free", "schedul"), "did you mean 'schedule'"),
+        (("--free", "schedules"), "did you mean 'schedule'"),
         (("--capacity",), "--capacity: has no meaning with a scenario of training"),
         (("--rate", "3"), "--rate: has no meaning with a scenario of training"),
         (("--schedules", "1f2b"), "--schedules: unknown name '1f2b'"),
