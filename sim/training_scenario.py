@@ -100,7 +100,7 @@ class TrainingSection(Section):
         default=0.0, ge=0, le=1, description="how much passes vary: standard deviation of the logarithm of their times"
     )
     slow_gpus: list[Slow] = Field(default=[], description="GPUs that compute more slowly")
-    slow_cards: list[Slow] = Field(default=[], description="GPUs whose network cards are slower")
+    slow_cards: list[Slow] = Field(default=[], description="GPUs whose network cards send more slowly")
     train_tokens: float | None = Field(
         default=None, gt=0, le=1e18, description="tokens of the whole training, at a batch far below the critical one"
     )
@@ -121,6 +121,16 @@ class TrainingSection(Section):
     @classmethod
     def _by_name(cls, choice: Any) -> Any:
         return {"name": choice} if isinstance(choice, str) else choice
+
+    @model_validator(mode="after")
+    def _layers_are_split_one_way(self) -> TrainingSection:
+        accounted = self.account_for_embedding_in_pipeline_split or self.account_for_loss_in_pipeline_split
+        if self.layers_per_stage is not None and accounted:
+            raise ValueError(
+                "'layers_per_stage' says all; leave out account_for_embedding_in_pipeline_split and"
+                " account_for_loss_in_pipeline_split"
+            )
+        return self
 
     @model_validator(mode="after")
     def _time_to_train_has_a_goal(self) -> TrainingSection:

@@ -59,10 +59,10 @@ def training_key(op: AttentionTraining, architecture: str, dtype: str) -> str:
     Raises UnknownNameError for an implementation nobody wrote, ImpossibleError for one that does not run there.
     """
     if op.implementation not in IMPLEMENTATIONS:
-        raise UnknownNameError("attention implementation", op.implementation, IMPLEMENTATIONS)
+        raise UnknownNameError("training.attention", op.implementation, IMPLEMENTATIONS)
     if op.implementation == "flash3" and architecture != "hopper":
         raise ImpossibleError(
-            f"attention implementation flash3: is written for Hopper's instructions, not for {architecture}; take"
+            f"training.attention = 'flash3': is written for Hopper's instructions, not for {architecture}; take"
             " flash2 or cudnn"
         )
     return f"{dtype}/{op.implementation}"

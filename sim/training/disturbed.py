@@ -7,16 +7,20 @@ go together, so that a pass takes as long as the slowest of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hardware_models.collective_times import NETWORKS
+from hardware_models.collectives import AnyFabric, HierarchicalFabric
 from hardware_models.errors import FleetcastError
 from policies.parallelism.schedules import BACKWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
 from policies.task_graph import NO_STREAM, MemoryChange, Pool, Stream, TaskGraph, Transfer
 from sim.graph.times import Times
 from sim.training.deployment import TrainingDeployment
+from sim.training.pipeline_hops import PipelineHops
 from sim.training.step_kinds import GATHER, GRAD_NORM, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD, TIED
 from workloads.randomness import stream
 
@@ -26,8 +30,28 @@ TOGETHER = {GATHER, REDUCE, TIED, GRAD_NORM}
 MAX_TASKS = 4_000_000  # of all copies: more take minutes and gigabytes
 
 
-def copies_to_run(deployment: TrainingDeployment, tasks: int) -> int:
-    """Copies that differ, and one for all that do not; raises FleetcastError where there are too many."""
+def cards_crossed(
+    graph: TaskGraph, deployment: TrainingDeployment, receivers: Mapping[int, int], exchanges: Iterable[int]
+) -> dict[int, tuple[int, ...]]:
+    """Tasks whose bytes leave a server -> the devices whose cards they cross.
+
+    receivers: task of a send -> the device it goes to; exchanges: tasks in which copies exchange.
+    """
+    hops = PipelineHops(deployment)
+    always = leaves_server(deployment.pipeline_fabric)
+    senders = {task: graph.streams[graph.stream[task]].device for task in receivers}
+    crossing: dict[int, tuple[int, ...]] = {
+        task: (senders[task], to) for task, to in receivers.items() if always or hops.leaves(senders[task], to)
+    }
+    if leaves_server(deployment.data_fabric):
+        crossing |= {task: (graph.streams[graph.stream[task]].device,) for task in exchanges}
+    return crossing
+
+
+def copies_to_run(deployment: TrainingDeployment, tasks: int, crossing: Mapping[int, tuple[int, ...]]) -> int:
+    """Copies that differ, and one for all that do not; raises FleetcastError where there are too many, and for cards
+    that nothing crosses.
+    """
     training, copies = deployment.scenario.training, deployment.layout.dp
     named = [one.replica for one in (*training.slow_gpus, *training.slow_cards)]
     for one in (*training.slow_gpus, *training.slow_cards):
@@ -36,6 +60,11 @@ def copies_to_run(deployment: TrainingDeployment, tasks: int) -> int:
                 f"training.slow_gpus, slow_cards: stage {one.stage} of replica {one.replica} is none of"
                 f" {deployment.layout.pp} stages of {copies} replicas, which count from 0"
             )
+    if training.slow_cards and not crossing:
+        raise FleetcastError(
+            "training.slow_cards: neither sends between stages nor exchanges between copies leave a server in this"
+            " layout; leave it out"
+        )
     wanted = copies if training.jitter_fraction else min(copies, max(named, default=-1) + 2)
     if wanted * tasks > MAX_TASKS:
         raise FleetcastError(
@@ -43,6 +72,12 @@ def copies_to_run(deployment: TrainingDeployment, tasks: int) -> int:
             " a smaller global_batch_size or data_parallel_size"
         )
     return wanted
+
+
+def leaves_server(*fabrics: AnyFabric | None) -> bool:
+    """Does any of these cross a network card?"""
+    outer = [one.outer if isinstance(one, HierarchicalFabric) else one for one in fabrics]
+    return any(one is not None and one.link.kind in NETWORKS for one in outer)
 
 
 def side_by_side(graph: TaskGraph, copies: int) -> TaskGraph:
@@ -82,19 +117,29 @@ def _join(graph: TaskGraph, together: Iterable[int], tasks: int, copies: int) ->
             graph.after[one] = [ready]
 
 
-def disturb(graph: TaskGraph, deployment: TrainingDeployment) -> None:
-    """Change the durations of copies side by side as the scenario says."""
+def disturb(
+    graph: TaskGraph, deployment: TrainingDeployment, tasks: int, crossing: Mapping[int, tuple[int, ...]]
+) -> None:
+    """Change the durations of copies side by side, of so many tasks each, as the scenario says."""
     training, layout = deployment.scenario.training, deployment.layout
     factor = np.ones(len(graph))
     device = np.array([graph.streams[one].device if one != NO_STREAM else -1 for one in graph.stream])
     kind = np.array(graph.kind)
-    passes, sends = np.isin(kind, list(PASSES)), np.isin(kind, list(SENDS))
+    passes = np.isin(kind, list(PASSES))
+
+    def slow_down(tasks: NDArray[np.bool_], times: float) -> None:
+        factor[tasks] = np.maximum(factor[tasks], times)
+
     for slow in training.slow_gpus:
-        factor[passes & (device == slow.replica * layout.pp + slow.stage)] *= slow.slowdown
+        slow_down(passes & (device == slow.replica * layout.pp + slow.stage), slow.slowdown)
     for card in training.slow_cards:
-        factor[sends & (device == card.replica * layout.pp + card.stage)] *= card.slowdown
-        ring = np.isin(kind, [GATHER, REDUCE]) & (device % layout.pp == card.stage) & (device >= 0)
-        factor[ring] *= card.slowdown  # a ring is as fast as its slowest link
+        for task, crossed in crossing.items():
+            if card.stage not in crossed:
+                continue
+            exchange = kind[task] not in SENDS  # of all copies: a ring is as fast as its slowest link
+            replicas = range(len(graph) // tasks) if exchange else (card.replica,)
+            for replica in replicas:
+                factor[task + replica * tasks] = max(factor[task + replica * tasks], card.slowdown)
     if training.jitter_fraction:
         draws = stream(deployment.scenario.seed, "jitter").standard_normal((int(passes.sum()), layout.tp * layout.cp))
         factor[passes] *= np.exp(training.jitter_fraction * draws.max(axis=1))

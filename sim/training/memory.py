@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from hardware_models.dtypes import bytes_per_element
 from sim.graph.memory import MemoryLedger, Peak
@@ -24,10 +25,14 @@ def held_bytes(deployment: TrainingDeployment, exchanges: Exchanges, device: int
     }
     if more := exchanges.agreement.held_bytes:
         held["exchange state"] = exchanges.device_parameters(device) * more
+    if exchanges.zero == 2:  # whole until their bucket has gone, while the next one fills
+        whole = exchanges.device_parameters(device) * gradient_width
+        held["gradients on their way"] = min(whole, 2.0 * framework.bucket_bytes)
     if exchanges.zero == 3:
         stages = deployment.schedule.stages_on(device, deployment.layout.pp)
         layer = max(deployment.stages[stage].parameters / deployment.stage_layers[stage] for stage in stages)
         held["gathered weights"] = layer * weight_width * (2 + sharding.prefetch)
+        held["gradients on their way"] = 2.0 * layer * gradient_width
     return held
 
 
@@ -37,6 +42,8 @@ class MemoryUse:
 
     peaks: tuple[Peak, ...]
     budget_bytes: float
+    host_bytes: float = 0.0  # most that one rank keeps in its server's memory
+    host_budget_bytes: float = inf  # a GPU's share of that memory
 
     @property
     def worst(self) -> int:
@@ -46,10 +53,15 @@ class MemoryUse:
     @property
     def fits(self) -> bool:
         """Is every peak within what tensors may take?"""
-        return self.peaks[self.worst].used_bytes <= self.budget_bytes
+        return self.peaks[self.worst].used_bytes <= self.budget_bytes and self.host_bytes <= self.host_budget_bytes
 
     def verdict(self) -> str:
         """How full the fullest stage gets, when, and of what."""
+        if self.host_bytes > self.host_budget_bytes:
+            return (
+                f"a rank keeps {self.host_bytes / 1e9:.1f} GB of activations in its server's memory, of which"
+                f" {self.host_budget_bytes / 1e9:.1f} GB are a GPU's share"
+            )
         peak = self.peaks[self.worst]
         owners = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in list(peak.owners.items())[:4])
         return (
@@ -61,4 +73,10 @@ class MemoryUse:
 def memory_use(deployment: TrainingDeployment, ledger: MemoryLedger, times: Times) -> MemoryUse:
     """Read off an executed step."""
     usage = ledger.usage(times)
-    return MemoryUse(tuple(usage.peak(pool) for pool in range(deployment.layout.pp)), deployment.budget_bytes)
+    hosts = [number for number, pool in enumerate(ledger.graph.pools) if pool.name == "host"]
+    return MemoryUse(
+        tuple(usage.peak(pool) for pool in range(deployment.layout.pp)),
+        deployment.budget_bytes,
+        max((usage.peak(pool).used_bytes for pool in hosts), default=0.0),
+        deployment.node.dram_bytes / deployment.node.gpus,
+    )

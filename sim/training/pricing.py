@@ -26,6 +26,7 @@ class Spent(NamedTuple):
     network_s: float = 0.0
     kernels: int = 0
     matrix_flop: float = 0.0  # of products and attention
+    masked_flop: float = 0.0  # that causal kernels leave out, and MFU counts
     moved_bytes: float = 0.0  # from and to memory
     peak_s: float = 0.0  # that its products and attention would take at the peak of their formats
     unsure_s: tuple[float, ...] = (0.0,) * len(FACTORS)
@@ -46,6 +47,7 @@ class Spent(NamedTuple):
             self.network_s + other.network_s,
             self.kernels + other.kernels,
             self.matrix_flop + other.matrix_flop,
+            self.masked_flop + other.masked_flop,
             self.moved_bytes + other.moved_bytes,
             self.peak_s + other.peak_s,
             tuple(a + b for a, b in zip(self.unsure_s, other.unsure_s, strict=True)),
@@ -67,6 +69,7 @@ class Spent(NamedTuple):
             self.network_s * count,
             round(self.kernels * count),
             self.matrix_flop * count,
+            self.masked_flop * count,
             self.moved_bytes * count,
             self.peak_s * count,
             tuple(part * count for part in self.unsure_s),
@@ -136,6 +139,7 @@ class OperatorPrices:
             launch_s=float(price.launch_s),
             kernels=1,
             matrix_flop=float(op.flop) if which < 2 else 0.0,
+            masked_flop=float(op.flop) if isinstance(op, AttentionTraining) and op.causal else 0.0,
             moved_bytes=float(op.moved_bytes),
             peak_s=float(op.flop) / self.device.peak_flop_per_s(op.dtype) if which < 2 else 0.0,
             unsure_s=tuple(unsure),

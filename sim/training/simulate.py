@@ -13,7 +13,7 @@ from sim.graph.order import compile_graph
 from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment, deploy_training
-from sim.training.disturbed import copies_to_run, disturb, latest_copy, side_by_side
+from sim.training.disturbed import cards_crossed, copies_to_run, disturb, latest_copy, side_by_side
 from sim.training.memory import MemoryUse, memory_use
 from sim.training.step_graph import StepGraphBuilder, step_seconds
 from sim.training_scenario import TrainingScenario
@@ -53,16 +53,18 @@ def simulate_deployment(deployment: TrainingDeployment, *, exact: bool = False) 
     step_s = alike_s = step_seconds(graph, times, together=together)
     training = scenario.training
     if training.jitter_fraction or training.slow_gpus or training.slow_cards:
-        times = _disturbed(graph, deployment, exact=exact)
+        times = _disturbed(builder, exact=exact)
         step_s = step_seconds(graph, times, together=together)
     return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s)
 
 
-def _disturbed(graph: TaskGraph, deployment: TrainingDeployment, *, exact: bool) -> Times:
+def _disturbed(builder: StepGraphBuilder, *, exact: bool) -> Times:
     """Times of the copy that keeps the others waiting; its durations replace those of the graph."""
-    copies = copies_to_run(deployment, len(graph))
+    graph, deployment = builder.graph, builder.deployment
+    crossing = cards_crossed(graph, deployment, builder.receivers, builder.exchanges.collectives)
+    copies = copies_to_run(deployment, len(graph), crossing)
     many = side_by_side(graph, copies)
-    disturb(many, deployment)
+    disturb(many, deployment, len(graph), crossing)
     ran = execute(many) if exact else _run(many)
     graph.duration_s, times = latest_copy(many, ran, len(graph), copies)
     return times

@@ -29,7 +29,7 @@ from sim.training.memory import held_bytes
 from sim.training.paired import shortened
 from sim.training.pipeline_hops import PipelineHops
 from sim.training.shared_links import share_network_cards
-from sim.training.step_kinds import GRAD_NORM, HOST, OPTIMIZER, SEND_BACKWARD, SEND_FORWARD, TIED
+from sim.training.step_kinds import GATHER, GRAD_NORM, HOST, OPTIMIZER, SEND_BACKWARD, SEND_FORWARD, TIED
 
 
 @dataclass(slots=True)
@@ -190,12 +190,14 @@ def slot_times(deployment: TrainingDeployment) -> SlotTimes:
 
 def step_seconds(graph: TaskGraph, times: Times, *, together: bool) -> float:
     """Seconds from one step to the next: the makespan where all devices end `together`; else what the busiest of them
-    takes from its first pass to its last update, since the next step begins on each when this one has ended there.
+    takes from its first pass to its last update, and to gather weights before the pass, since the next step begins on
+    each when this one has ended there.
     """
     if together:
         return times.makespan_s
     first: dict[int, float] = {}
     last: dict[int, float] = {}
+    gathers: list[tuple[int, int]] = []  # task and device
     host_s = 0.0
     for task, (stream, kind) in enumerate(zip(graph.stream, graph.kind, strict=True)):
         if stream == NO_STREAM:
@@ -207,4 +209,10 @@ def step_seconds(graph: TaskGraph, times: Times, *, together: bool) -> float:
             first[device] = min(first.get(device, times.start_s[task]), times.start_s[task])
         elif kind == OPTIMIZER:
             last[device] = times.end_s[task]
-    return host_s + max(last[device] - first[device] for device in last)
+        elif kind == GATHER:
+            gathers.append((task, device))
+    spans = {device: last[device] - first[device] for device in last}
+    for task, device in gathers:
+        if times.end_s[task] <= first[device]:
+            spans[device] += graph.duration_s[task]
+    return host_s + max(spans.values())

@@ -34,7 +34,8 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
     per_token = model_flop_per_token(deployment.architecture, scenario.training.seq_length, deployment.vocabulary)
     peak = deployment.gpu.peak_flop_per_s[deployment.cut.dtype]
     rate = tokens * per_token / step_s / layout.gpus
-    again = sum(one.recompute.matrix_flop for one in deployment.stages) * layout.micro_batches / layout.pp
+    repeated = sum(one.recompute.matrix_flop + one.recompute.masked_flop for one in deployment.stages)
+    again = repeated * layout.micro_batches / layout.pp
     energy_j = step_energy_j(run, idle_s)
     price = catalog.price_usd_per_gpu_h(deployment.gpu.variation_of or deployment.gpu.name)
     usd_per_s = None if price is None else price * deployment.cluster_gpus / 3600.0
@@ -107,6 +108,14 @@ def _hidden_s(spent: Spent, busy: Mapping[tuple[int, str], float], device: int) 
     return min(spent.expert_s, max(0.0, spent.seconds - passes))
 
 
+def _slowed(run: TrainingRun, spent: Spent, busy: Mapping[tuple[int, str], float], device: int) -> float:
+    """How many times as long a stage's passes took as they would on a GPU like the others."""
+    if run.step_s == run.undisturbed_s:
+        return 1.0
+    passes = sum(busy.get((device, kind), 0.0) for kind in PASSES)
+    return passes / spent.seconds if spent.seconds else 1.0
+
+
 def _shares(
     run: TrainingRun, step_s: float, idle_s: list[float], busy: Mapping[tuple[int, str], float]
 ) -> dict[str, float]:
@@ -114,8 +123,9 @@ def _shares(
     sums = {"compute": 0.0, "memory": 0.0, "launch": 0.0, "network": 0.0, "host": 0.0, "idle": 0.0}
     for device, idle in enumerate(idle_s):
         spent = _spent(run, device)
+        spent = spent.times(_slowed(run, spent, busy, device))
         sums["compute"] += spent.compute_s
-        sums["memory"] += spent.memory_s + run.exchanges.optimizer_s(device)
+        sums["memory"] += spent.memory_s + busy.get((device, OPTIMIZER), 0.0)
         sums["launch"] += spent.launch_s
         sums["network"] += spent.network_s - _hidden_s(spent, busy, device)
         sums["host"] += run.deployment.framework.host_s_per_step
@@ -135,6 +145,8 @@ def _bubble(run: TrainingRun, step_s: float) -> float:
             last[device] = max(last[device], times.end_s[task])
             busy[device] += graph.duration_s[task]
     span = max(last) - min(first)
+    if run.deployment.schedule.post_validates:  # what devices begin later they end later, in every step
+        span = max(end - start for start, end in zip(first, last, strict=True))
     return 1.0 - sum(busy) / (pp * span) if span > 0 else 0.0
 
 
@@ -169,6 +181,7 @@ def _memory(run: TrainingRun) -> dict[str, Any]:
         "peak_bytes": worst.used_bytes,
         "budget_bytes": use.budget_bytes,
         "device_bytes": float(run.deployment.gpu.memory_bytes),
+        "host_peak_bytes": use.host_bytes,
         "stage": use.worst,
         "at_s": worst.t_s,
         "owners": worst.owners,

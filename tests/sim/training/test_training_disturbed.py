@@ -71,3 +71,13 @@ def test_too_many_copies_to_draw_are_refused_with_a_remedy(monkeypatch: pytest.M
     monkeypatch.setattr("sim.training.disturbed.MAX_TASKS", 100)
     with pytest.raises(FleetcastError, match="more than 100 tasks; ask for a smaller"):
         step_s(jitter_fraction=0.1)
+
+
+def test_two_slow_cards_on_a_ring_are_no_slower_than_one() -> None:
+    one = step_s(slow_cards=[{"stage": 1, "replica": 0, "slowdown": 20.0}])
+    assert step_s(slow_cards=[{"stage": 1, "replica": r, "slowdown": 20.0} for r in (0, 1)]) == pytest.approx(one)
+
+
+def test_slow_cards_that_nothing_crosses_are_refused() -> None:
+    with pytest.raises(FleetcastError, match="leave a server in this layout"):
+        step_s(slow_cards=[{"slowdown": 2.0}], data_parallel_size=1, pipeline_parallel_size=1, sharding="none")

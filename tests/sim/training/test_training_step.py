@@ -10,6 +10,7 @@ from sim.graph.max_plus import lower_bound_s, max_plus
 from sim.graph.memory import memory_profile
 from sim.training.deployment import deploy_training
 from sim.training.result import run_training
+from sim.training.simulate import simulate_training
 from sim.training.step_graph import StepGraphBuilder
 from sim.training_scenario import TrainingScenario
 
@@ -124,3 +125,29 @@ def test_small_layers_are_bound_by_the_host_that_launches_them() -> None:
     large = run_training(scenario(model="gpt3-13b", tensor_parallel_size=2)).summary["bound_by"]
     assert max(small, key=lambda share: small[share]) == "launch_fraction"
     assert large["launch_fraction"] < 0.05
+
+
+def test_a_step_that_need_not_end_together_still_gathers_its_weights() -> None:
+    keys = {"pipeline_parallel_size": 4, "schedule": "zb_h1", "tensor_parallel_size": 2}
+    gathering = simulate_training(scenario(**keys, sharding={"name": "zero1", "overlap_param_gather": False}))
+    first = [task for task, kind in enumerate(gathering.graph.kind) if kind == "param gather"]
+    seconds = max(gathering.graph.duration_s[task] for task in first)
+    busiest = max(
+        sum(
+            duration
+            for duration, stream in zip(gathering.graph.duration_s, gathering.graph.stream, strict=True)
+            if stream >= 0 and gathering.graph.streams[stream] == one
+        )
+        for one in gathering.graph.streams
+        if one.name == "compute"
+    )
+    assert gathering.step_s >= busiest + seconds
+
+
+def test_disturbed_shares_sum_to_one_and_full_recomputation_computes_a_third_more() -> None:
+    slow = run_training(scenario(pipeline_parallel_size=4, slow_gpus=[{"stage": 1, "slowdown": 1.5}])).summary
+    assert sum(slow["bound_by"].values()) == pytest.approx(1.0, abs=1e-9)
+    full = run_training(
+        scenario(model="gpt3-13b", tensor_parallel_size=8, recompute="full", attention="flash2")
+    ).summary
+    assert full["hfu"] / full["mfu"] == pytest.approx(4 / 3, rel=0.02)
