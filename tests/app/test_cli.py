@@ -223,6 +223,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(folder: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "run", "small.toml", "--exact", *settings],
         cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
