@@ -13,6 +13,9 @@ import pytest
 
 Fleetcast = Callable[..., int]
 COMMAND = [sys.executable, "-c", "from app.cli import main; main()"]
+LISTENING = (  # to Ctrl-C, which a shell's background jobs ignore
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from app.cli import main; main()"
+)
 ROOT = Path(__file__).parents[2]
 
 SETTINGS = [  # override, what the sentence must name
@@ -221,9 +224,8 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(folder: Path) -> None:
     )
     settings = ["--set", "workload.trace=long.csv", "--out", "runs/x", "--trace-out", "t.json"]
     process = subprocess.Popen(
-        [*COMMAND, "run", "small.toml", "--exact", *settings],
+        [sys.executable, "-c", LISTENING, "run", "small.toml", "--exact", *settings],
         cwd=folder,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
