@@ -207,10 +207,10 @@ def test_unmeasured_devices_are_priced_from_relatives_with_more_doubt() -> None:
 def test_implementations_that_cannot_be_are_refused() -> None:
     device = Device(catalog.gpu("a100-80gb-sxm"))
     with pytest.raises(
-        ImpossibleError, match="flash3: is written for Hopper's instructions, not for ampere; take flash2"
+        ImpossibleError, match="flash3': is written for Hopper's instructions, not for ampere; take flash2"
     ):
         device.price(attention(implementation="flash3"))
-    with pytest.raises(UnknownNameError, match="attention implementation: unknown name 'flsh2'; did you mean 'flash2'"):
+    with pytest.raises(UnknownNameError, match="training.attention: unknown name 'flsh2'; did you mean 'flash2'"):
         device.price(attention(implementation="flsh2"))
     with pytest.raises(ImpossibleError, match="has no fp8 arithmetic"):
         device.price(attention(dtype="fp8"))
