@@ -210,7 +210,7 @@ def test_implementations_that_cannot_be_are_refused() -> None:
         ImpossibleError, match="flash3': is written for Hopper's instructions, not for ampere; take flash2"
     ):
         device.price(attention(implementation="flash3"))
-    with pytest.raises(UnknownNameError, match="training.attention: unknown name 'flsh2'; did you mean 'flash2'"):
+    with pytest.raises(UnknownNameError, match=r"training\.attention: unknown name 'flsh2'; did you mean 'flash2'"):
         device.price(attention(implementation="flsh2"))
     with pytest.raises(ImpossibleError, match="has no fp8 arithmetic"):
         device.price(attention(dtype="fp8"))

@@ -1,72 +1,16 @@
 """The app as a user meets it: the real command, a real browser."""
 
-import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_steps import card, card_changes, card_shows, open_page, set_number, settle, shoot
 
 from app.web.pages import PAGES
 from app.web.store import RUN_ID
 
 SECONDS_FOR_ALL = 36_000  # of traffic: far more than anybody waits for
-
-
-def settle(page: Any) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-
-
-def open_serving(page: Any, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector(".fc-card")
-    page.wait_for_selector(".js-plotly-plot .main-svg")
-    settle(page)
-
-
-def card(page: Any, label: str) -> str:
-    """The figure of a card."""
-    found = page.locator(".fc-card", has=page.get_by_text(label, exact=True))
-    return str(found.locator(".fc-value").inner_text())
-
-
-def set_number(page: Any, label: str, value: float) -> None:
-    field = page.locator(f'input[aria-label="{label}"]').first
-    field.fill(f"{value:g}")
-    field.press("Enter")
-
-
-def card_shows(page: Any, label: str, figure: str) -> None:
-    page.wait_for_function(
-        """([label, figure]) => [...document.querySelectorAll('.fc-card')].some(card =>
-            card.querySelector('.fc-label').innerText === label
-            && card.querySelector('.fc-value').innerText === figure)""",
-        arg=[label, figure],
-    )
-
-
-def card_changes(page: Any, label: str, before: str) -> str:
-    page.wait_for_function(
-        """([label, before]) => [...document.querySelectorAll('.fc-card')].some(card =>
-            card.querySelector('.fc-label').innerText === label
-            && card.querySelector('.fc-value').innerText !== before)""",
-        arg=[label, before],
-    )
-    settle(page)  # meanwhile the old cards may stand beside the new ones
-    return card(page, label)
-
-
-def shoot(page: Any, name: str) -> None:
-    """A picture for people to look at, where they ask for one."""
-    folder = os.environ.get("FLEETCAST_SCREENSHOTS")
-    if folder:
-        size = page.viewport_size
-        page.set_viewport_size({"width": size["width"], "height": 2400})
-        time.sleep(0.7)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-        page.set_viewport_size(size)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -86,7 +30,7 @@ def test_each_page_opens_without_an_error_and_fits_a_phone(server: Any, page: An
 
 
 def test_the_app_opens_on_a_finished_example(server: Any, page: Any, look: Any) -> None:
-    open_serving(page, server.url)
+    open_page(page, server.url)
     assert page.get_by_text("chat-70b-chunked", exact=True).first.is_visible()
     assert page.locator(".fc-bottleneck").inner_text().startswith("Memory")
     assert float(card(page, "TTFT p99").replace(",", "")) > 0
@@ -96,14 +40,14 @@ def test_the_app_opens_on_a_finished_example(server: Any, page: Any, look: Any) 
 def test_a_knob_changes_the_answer_and_the_url_and_a_fresh_browser_finds_it_there(
     server: Any, page: Any, browser: Any
 ) -> None:
-    open_serving(page, server.url)
+    open_page(page, server.url)
     before = card(page, "TTFT p99")
     set_number(page, "max_num_seqs", 24)
     after = card_changes(page, "TTFT p99", before)
     assert "better" in page.locator(".fc-cards").inner_text() or "worse" in page.locator(".fc-cards").inner_text()
     page.wait_for_url(re.compile(r"base=chat-70b-chunked&serving\.max_num_seqs=24$"))
     other = browser.new_page()
-    open_serving(other, page.url)
+    open_page(other, page.url)
     assert card(other, "TTFT p99") == after
     other.close()
     page.go_back()
@@ -113,7 +57,7 @@ def test_a_knob_changes_the_answer_and_the_url_and_a_fresh_browser_finds_it_ther
 def test_an_impossible_combination_gets_the_command_lines_sentence_and_keeps_the_last_answer(
     server: Any, page: Any
 ) -> None:
-    open_serving(page, server.url)
+    open_page(page, server.url)
     before = card(page, "TTFT p99")
     set_number(page, "max_num_batched_tokens", 64)
     page.get_by_text("serving.max_num_batched_tokens = 64 is less than serving.max_num_seqs = 256").wait_for()
@@ -124,7 +68,7 @@ def test_an_impossible_combination_gets_the_command_lines_sentence_and_keeps_the
 def test_a_bad_file_gets_the_command_lines_sentence_and_a_good_one_its_answer(
     server: Any, page: Any, tmp_path: Path
 ) -> None:
-    open_serving(page, server.url)
+    open_page(page, server.url)
     text = '[model]\nconfig = "llama-3.1-8b"\n[cluster]\nnode = "dgx-h100"\n[workload]\ntrace = "azure-conv-2023"\n'
     bad, good = tmp_path / "bad.toml", tmp_path / "good.toml"
     bad.write_text(text + "rate_scal = 2.0\n")
@@ -147,7 +91,7 @@ def test_a_long_simulation_shows_progress_and_stops(server: Any, page: Any) -> N
 
 
 def test_a_bad_url_says_what_is_wrong_and_shows_the_example(server: Any, page: Any) -> None:
-    open_serving(page, f"{server.url}/?serving.max_num_seq=64")
+    open_page(page, f"{server.url}/?serving.max_num_seq=64")
     assert page.get_by_text("did you mean 'serving.max_num_seqs'?").is_visible()
     assert page.get_by_text("8,940 requests").is_visible()
 
@@ -173,7 +117,7 @@ def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: An
 
 
 def test_files_of_a_run_come_down(server: Any, page: Any) -> None:
-    open_serving(page, server.url)
+    open_page(page, server.url)
     page.get_by_role("tab", name="Files").click()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="report.html").click()
@@ -189,7 +133,7 @@ CHANGED_SERVING = re.compile(r"/(serving)?\?.*serving\.max_num_seqs=2")
 
 
 def test_the_back_button_leaves_no_change_behind(server: Any, page: Any) -> None:
-    open_serving(page, f"{server.url}/?workload.duration_s=20")
+    open_page(page, f"{server.url}/?workload.duration_s=20")
     before = card(page, "TTFT p99")
     set_number(page, "max_num_seqs", 2)
     changed = card_changes(page, "TTFT p99", before)

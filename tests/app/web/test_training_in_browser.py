@@ -2,69 +2,22 @@
 
 import gzip
 import json
-import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_steps import card, card_changes, open_page, set_number, settle, shoot
 
 DOES_NOT_FIT = "training.recompute.name=none&training.schedule.name=1f1b&training.schedule.chunks="
 WIDTHS = {"laptop": 1280, "phone": 390}
 TABS = ("Overview", "Timeline", "Memory", "Tasks", "Files")
 
 
-def settle(page: Any) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-
-
-def open_training(page: Any, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector(".fc-card")
-    page.wait_for_selector(".js-plotly-plot .main-svg")
-    settle(page)
-
-
-def card(page: Any, label: str) -> str:
-    """The figure of a card."""
-    found = page.locator(".fc-card", has=page.get_by_text(label, exact=True))
-    return str(found.locator(".fc-value").inner_text())
-
-
-def card_changes(page: Any, label: str, before: str) -> str:
-    page.wait_for_function(
-        """([label, before]) => [...document.querySelectorAll('.fc-card')].some(card =>
-            card.querySelector('.fc-label').innerText === label
-            && card.querySelector('.fc-value').innerText !== before)""",
-        arg=[label, before],
-    )
-    settle(page)  # meanwhile the old cards may stand beside the new ones
-    return card(page, label)
-
-
-def set_number(page: Any, label: str, value: float) -> None:
-    field = page.locator(f'input[aria-label="{label}"]').first
-    field.fill(f"{value:g}")
-    field.press("Enter")
-
-
-def shoot(page: Any, name: str) -> None:
-    """A picture for people to look at, where they ask for one."""
-    folder = os.environ.get("FLEETCAST_SCREENSHOTS")
-    if folder:
-        size = page.viewport_size
-        page.set_viewport_size({"width": size["width"], "height": 2400})
-        time.sleep(0.7)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-        page.set_viewport_size(size)
-
-
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_tab_shows_without_an_error_and_fits(server: Any, page: Any, look: Any, device: str) -> None:
     page.set_viewport_size({"width": WIDTHS[device], "height": 900})
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
@@ -76,7 +29,7 @@ def test_every_tab_shows_without_an_error_and_fits(server: Any, page: Any, look:
 
 
 def test_a_knob_changes_the_step_and_the_url_and_back_undoes_it(server: Any, page: Any, browser: Any) -> None:
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     before = card(page, "step")
     set_number(page, "global_batch_size", 128)
     after = card_changes(page, "step", before)
@@ -85,7 +38,7 @@ def test_a_knob_changes_the_step_and_the_url_and_back_undoes_it(server: Any, pag
     assert page.get_by_text("Changes are against the baseline").is_visible()
     shoot(page, "training-changed")
     other = browser.new_page()
-    open_training(other, page.url)
+    open_page(other, page.url)
     assert card(other, "step") == after
     other.close()
     page.go_back()
@@ -93,7 +46,7 @@ def test_a_knob_changes_the_step_and_the_url_and_back_undoes_it(server: Any, pag
 
 
 def test_a_plan_that_does_not_fit_shows_the_sentence_and_the_pictures(server: Any, page: Any, look: Any) -> None:
-    open_training(page, f"{server.url}/training?{DOES_NOT_FIT}")
+    open_page(page, f"{server.url}/training?{DOES_NOT_FIT}")
     said = page.locator('[data-testid="stAlertContentError"]').inner_text()
     assert re.search(r"pipeline stage 0 holds [\d.]+ GB after [\d.]+ s \(activations [\d.]+ GB, ", said)
     assert "tensors of a GPU may take 80.9 GB" in said
@@ -104,7 +57,7 @@ def test_a_plan_that_does_not_fit_shows_the_sentence_and_the_pictures(server: An
 
 
 def test_a_plan_that_cannot_be_gets_a_sentence_and_keeps_the_last_answer(server: Any, page: Any) -> None:
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     before = card(page, "step")
     set_number(page, "tensor_parallel_size", 5)
     page.get_by_text("tensor_parallel_size = 5").first.wait_for()
@@ -113,7 +66,7 @@ def test_a_plan_that_cannot_be_gets_a_sentence_and_keeps_the_last_answer(server:
 
 
 def test_plans_are_compared(server: Any, page: Any, look: Any) -> None:
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     before = card(page, "step")
     page.get_by_role("button", name="Add to comparison").click()
     settle(page)
@@ -131,7 +84,7 @@ def test_plans_are_compared(server: Any, page: Any, look: Any) -> None:
 
 
 def test_the_trace_and_the_plan_come_down(server: Any, page: Any) -> None:
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     page.get_by_role("tab", name="Files").click()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Perfetto trace").click()
@@ -144,7 +97,7 @@ def test_the_trace_and_the_plan_come_down(server: Any, page: Any) -> None:
 
 
 def test_a_sweep_of_plans_is_started_and_its_best_opens_here(server: Any, page: Any, look: Any) -> None:
-    open_training(page, f"{server.url}/training")
+    open_page(page, f"{server.url}/training")
     page.get_by_role("link", name="Sweep").first.click()
     page.wait_for_selector('[data-testid="stMainBlockContainer"] h2')
     settle(page)
