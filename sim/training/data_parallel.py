@@ -96,13 +96,18 @@ class Exchanges:
 
     def optimizer_s(self, device: int) -> float:
         """Seconds of one pass over gradients, moments and weights, and of one that turns weights to fp8."""
+        moved = self.optimizer_bytes(device)
+        passes = Elementwise(elements=moved / 4.0, reads=1, writes=0, dtype="fp32", streaming=True)
+        return float(self._device.price(passes).seconds)
+
+    def optimizer_bytes(self, device: int) -> float:
+        """What those passes read and write."""
         framework = self.deployment.framework
         moved = self.state_parameters(device) * framework.optimizer_bytes_per_parameter
         if self.deployment.cut.fp8 is not None:
             turned = FP8_TURNED_BYTES if self.deployment.fp8_weights else FP8_CAST_BYTES
             moved += turned * self.device_parameters(device)
-        passes = Elementwise(elements=moved / 4.0, reads=1, writes=0, dtype="fp32", streaming=True)
-        return float(self._device.price(passes).seconds)
+        return moved
 
     @property
     def tied_s(self) -> float:

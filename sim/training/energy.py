@@ -40,5 +40,7 @@ def _optimizer_j(run: TrainingRun, device: int, framework: TrainingFramework) ->
     """A pass over memory; the host's part of a step counts as awake."""
     model = power_model(run.deployment.gpu)
     seconds = run.exchanges.optimizer_s(device)
-    streaming = float(model.watts(Activity(1.0, 0.0, 0.8)))
+    bandwidth = run.deployment.gpu.memory_bandwidth_bytes_per_s
+    share = run.exchanges.optimizer_bytes(device) / (seconds * bandwidth) if seconds else 0.0
+    streaming = float(model.watts(Activity(1.0, 0.0, min(1.0, share)), run.deployment.clock))
     return streaming * seconds + model.awake_w * framework.host_s_per_step

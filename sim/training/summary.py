@@ -147,7 +147,7 @@ def _bubble(run: TrainingRun, step_s: float) -> float:
     span = max(last) - min(first)
     if run.deployment.schedule.post_validates:  # what devices begin later they end later, in every step
         span = max(end - start for start, end in zip(first, last, strict=True))
-    return 1.0 - sum(busy) / (pp * span) if span > 0 else 0.0
+    return max(0.0, 1.0 - sum(busy) / (pp * span)) if span > 0 else 0.0  # rounding
 
 
 def _exposed(run: TrainingRun, step_s: float, busy: dict[tuple[int, str], float]) -> dict[str, float]:

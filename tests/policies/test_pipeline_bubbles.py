@@ -90,7 +90,8 @@ def test_automatic_schedules_are_never_worse_than_those_by_hand(devices, micro_b
     ("name", "rate"), [("1f1b", 0.2431), ("zb_h1", 0.1585), ("zb_h2", 0.1083), ("zb_1p", 0.1585), ("zb_2p", 0.0433)]
 )
 def test_bubble_rates_of_a_profiled_model_are_those_of_the_paper(name, rate):
-    """2401.10241: bubble rates of the 1.5B model on 8 GPUs with 24 micro-batches, from its profiled milliseconds.
+    """2401.10241: bubble rates of the 1.5B model on 8 GPUs with 24 micro-batches, from its profiled milliseconds; all
+    as remembered of the paper.
 
     Activations are the paper's table 1 with 24 heads, sequences of 1024 and hidden size 2304: 34 + 5 a s / h before the
     backward of the inputs, 32 after it.
