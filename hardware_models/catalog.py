@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
+from hardware_models.node_link_spec import NodeLinkSpec
 from hardware_models.provenance import Source
+from hardware_models.server_parts_spec import ServerPartsSpec
+from hardware_models.site_specs import EmbodiedSpec, GridSpec
 from hardware_models.specs import (
     NO_SOURCE,
     ClusterSpec,
@@ -30,6 +33,8 @@ from hardware_models.specs import (
     Spec,
     SsdSpec,
 )
+from hardware_models.stage_profile_spec import StageProfileSpec
+from hardware_models.tier_rates_spec import TierRatesSpec
 
 ROOT = Path(__file__).parent
 SCHEMA = 1
@@ -41,10 +46,18 @@ MODELS: dict[str, type[Spec]] = {
     "link": LinkSpec,
     "node": NodeSpec,
     "cluster": ClusterSpec,
+    "node_link": NodeLinkSpec,
+    "server_part": ServerPartsSpec,
+    "stage_profile": StageProfileSpec,
+    "tier_rate": TierRatesSpec,
     "price": PriceTable,
     "energy_price": EnergyPriceTable,
+    "grid": GridSpec,
+    "embodied_carbon": EmbodiedSpec,
 }
 NESTED: dict[str, type[BaseModel]] = {"pcie_switches": PcieSwitch}  # keys that hold tables; all others hold Sources
+USUAL_PARTS = "usual"
+USUAL_TIERS = "usual"
 LIST_PRICES = "list-prices"
 ENERGY_PRICES = "large-users"
 NODE_PARTS = ("gpu", "scale_up", "pcie", "nic")  # keys of a node that may name a file, relative to the node's own
@@ -120,18 +133,52 @@ def cluster(name: str) -> ClusterSpec:
     return _named(ClusterSpec, "cluster", name)
 
 
+def node_link(name: str) -> NodeLinkSpec:
+    """What node pairs of a cluster have, by catalog name or from the user's own .toml."""
+    if not name.endswith(".toml"):
+        return _named(NodeLinkSpec, "node_link", name)
+    return _user_file(NodeLinkSpec, "node_link", Path(name))
+
+
+def server_part(name: str = USUAL_PARTS) -> ServerPartsSpec:
+    """Rules for what servers' other parts draw, by catalog name."""
+    return _named(ServerPartsSpec, "server_part", name)
+
+
+def tier_rate(name: str = USUAL_TIERS) -> TierRatesSpec:
+    """What copies, drives and CPU kernels reach of their data sheets, by catalog name."""
+    return _named(TierRatesSpec, "tier_rate", name)
+
+
+def stage_profile(name: str) -> StageProfileSpec:
+    """What passes were measured to take at each clock, by catalog name or from the user's own .toml."""
+    return _table(StageProfileSpec, "stage_profile", name)
+
+
 def prices(name: str = LIST_PRICES) -> PriceTable:
     """A price table by catalog name, or from the user's own .toml, whose source must be stated."""
-    if not name.endswith(".toml"):
-        return _named(PriceTable, "price", name)
-    return _stated(_user_file(PriceTable, "price", Path(name)), name)
+    return _table(PriceTable, "price", name)
 
 
 def energy_price(name: str = ENERGY_PRICES) -> EnergyPriceTable:
     """A table of electricity prices by catalog name, or from the user's own .toml, whose source must be stated."""
+    return _table(EnergyPriceTable, "energy_price", name)
+
+
+def grid(name: str) -> GridSpec:
+    """What a grid's electricity emits, by catalog name or from the user's own .toml, whose source must be stated."""
+    return _table(GridSpec, "grid", name)
+
+
+def embodied_carbon(name: str) -> EmbodiedSpec:
+    """What making servers emitted, by catalog name or from the user's own .toml, whose source must be stated."""
+    return _table(EmbodiedSpec, "embodied_carbon", name)
+
+
+def _table(model: type[S], kind: str, name: str) -> S:
     if not name.endswith(".toml"):
-        return _named(EnergyPriceTable, "energy_price", name)
-    return _stated(_user_file(EnergyPriceTable, "energy_price", Path(name)), name)
+        return _named(model, kind, name)
+    return _stated(_user_file(model, kind, Path(name)), name)
 
 
 def _stated(spec: S, shown: str) -> S:
@@ -152,7 +199,7 @@ def price_usd_per_gpu_h(gpu_name: str, table: str = LIST_PRICES) -> float:
 
 
 def names(kind: str) -> list[str]:
-    """All catalog names of a kind (gpu, cpu, ssd, nic, link, node, cluster, price, energy_price), sorted."""
+    """All catalog names of a kind, a key of MODELS or its plural, sorted."""
     singular = kind.removesuffix("s")
     if singular not in MODELS:
         raise UnknownNameError("catalog", kind, MODELS)

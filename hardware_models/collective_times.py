@@ -91,7 +91,8 @@ class NcclParameters(_Parameters):
     A rank's own share is copied or added on the device, at own_ratio times the wire's rate.
     Point to point: p2p_launch_s, peer_s a peer, and until it has ramp_s behind it, channel_fraction a peer.
     In the switch (NVLS): switch_launch_s, switch_fraction. sharing: the rate falls as (2 / ranks)^sharing where
-    devices reach each other through one host; 1 is a path all share.
+    devices reach each other through one host; 1 is a path all share. Trees between servers, with Simple: tree_hop_s,
+    in which a chunk fills its buffer, and tree_fraction; as rings, where absent.
     """
 
     launch_s: float
@@ -116,6 +117,8 @@ class NcclParameters(_Parameters):
     switch_launch_s: float | None = None
     switch_fraction: float | None = None
     sharing: float | None = None
+    tree_hop_s: float | None = None
+    tree_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +134,19 @@ class CustomParameters(_Parameters):
     switch_fraction: float | None = None
 
 
-def nccl_times(kind: str, payload: Floats, ranks: Floats | int, link: LinkSpec, p: NcclParameters) -> Times:
+def nccl_times(
+    kind: str, payload: Floats, ranks: Floats | int, link: LinkSpec, p: NcclParameters, inside_s: Floats | float = 0.0
+) -> Times:
     """NCCL's collectives; arrays broadcast.
 
-    payload: bytes that one rank starts with (all_gather: the gathered whole); ranks: at least 2.
+    payload: bytes that one rank starts with (all_gather: the gathered whole); ranks: at least 2. inside_s: of a ring
+    that passes more devices at each rank, what those steps take.
     """
     n = np.asarray(ranks, float)
     if kind not in RINGS:
         return _peer_to_peer(kind, payload, n, link, p)
     times = _ring(kind, payload, n, link, p)
+    times = Times(times.fixed_s + inside_s, times.wire_s)
     if kind != "all_reduce":
         return times
     if link.kind in NETWORKS:
@@ -178,7 +185,8 @@ def _in_switch(payload: Floats, n: Floats, link: LinkSpec, launch_s: float, frac
     return Times(launch_s + 0.0 * wire, wire)
 
 
-def _medium(link: LinkSpec) -> str:
+def medium(link: LinkSpec) -> str:
+    """What NCCL's cost model takes a link to be."""
     return "network" if link.kind in NETWORKS else "pcie" if link.kind == "pcie" else "nvlink"
 
 
@@ -204,11 +212,11 @@ def _ring(kind: str, payload: Floats, n: Floats, link: LinkSpec, p: NcclParamete
 
 def _switch_points(steps: Floats, n: Floats, link: LinkSpec, p: NcclParameters) -> tuple[Floats, Floats]:
     """Bytes up to which NCCL runs LL, and beyond which it runs Simple; LL128 between them if they differ."""
-    medium = _medium(link)
+    hops_s = BELIEVED_HOP_S[medium(link)]
     ring = BELIEVED_SHARE * link.bandwidth_bytes_per_s
     low = min(BELIEVED_LL_SHARE * ring, BELIEVED_LL_BYTES_PER_S.get(link.calibrated_as.split("-")[0], np.inf))
     rates = {"ll": low, "ll128": BELIEVED_LL128_SHARE * ring, "simple": ring}
-    fixed = {name: BELIEVED_BASE_S[name] + steps * BELIEVED_HOP_S[medium][name] for name in rates}
+    fixed = {name: BELIEVED_BASE_S[name] + steps * hops_s[name] for name in rates}
     slope = {name: steps / n / rate for name, rate in rates.items()}
 
     def crossing(first: str, then: str) -> Floats:
@@ -256,7 +264,9 @@ def _tree(payload: Floats, n: Floats, link: LinkSpec, p: NcclParameters) -> Time
     """
     steps, rate = 2 * np.ceil(np.log2(n)), achieved_bytes_per_s(n, link, p)
     wire_s = _wire_latency_s(link)
-    simple = Times(p.simple_launch_s + steps * (p.simple_hop_s + wire_s) + 0.0 * payload, 2 * payload / rate)
+    slower = 1.0 if p.tree_fraction is None else p.wire_fraction / p.tree_fraction
+    hop_s = p.simple_hop_s if p.tree_hop_s is None else p.tree_hop_s
+    simple = Times(p.simple_launch_s + steps * (hop_s + wire_s) + 0.0 * payload, slower * 2 * payload / rate)
     low = Times(
         p.launch_s + steps * (p.hop_s + wire_s) + 0.0 * payload, 2 * payload / rate * p.wire_fraction / p.ll_fraction
     )

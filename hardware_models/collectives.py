@@ -22,6 +22,7 @@ from hardware_models.link_parameters import Cost, custom_cost, nccl_cost
 from hardware_models.ops import Size
 from hardware_models.original import MIXED, bounded_seconds, link_standing, original_link
 from hardware_models.provenance import Source
+from hardware_models.ring_protocols import protocol_limits
 
 if TYPE_CHECKING:
     from hardware_models.specs import LinkSpec
@@ -66,20 +67,27 @@ class Fabric:
             sources.append(self._custom.source)
         return _worst(sources)
 
-    def seconds(self, kind: str, payload_bytes: Size) -> Floats:
+    def seconds(self, kind: str, payload_bytes: Size, inside_s: Floats | float = 0.0) -> Floats:
         """Time of one collective (or of one send).
 
         kind: one of KINDS.
         payload_bytes: the buffer one rank starts with (all_gather: the gathered whole). Raises UnknownNameError.
+        inside_s: of a ring that passes more devices at each rank, what those steps take.
         """
         payload = _checked(kind, payload_bytes)
         if self.ranks == 1 and kind != "send_recv":
             return np.zeros_like(payload)
-        own = self._nccl_and_custom(kind, payload)[0].seconds
+        own = self._nccl_and_custom(kind, payload, inside_s)[0].seconds
         original = original_link(self.link)
         if original is None or (stands := link_standing(self.link, original)) == MIXED:
             return own
-        return bounded_seconds(own, replace(self, link=original).seconds(kind, payload), stands)
+        return bounded_seconds(own, replace(self, link=original).seconds(kind, payload, inside_s), stands)
+
+    def step_s(self, protocol: str) -> float:
+        """One step of a ring by a protocol of NCCL's; LL128 is LL's where devices do not run it."""
+        p = self._nccl.parameters
+        step_s = {"ll": p.hop_s, "ll128": p.ll128_hop_s, "simple": p.simple_hop_s}[protocol]
+        return p.hop_s if step_s is None else step_s
 
     def sigma(self, kind: str, payload_bytes: Size) -> Floats:
         """Standard deviation of log(measured / predicted) of `seconds`; arguments as there."""
@@ -92,9 +100,11 @@ class Fabric:
             return sigma
         return np.asarray(np.where(custom, self._custom.sigma(times, payload, self.ranks), sigma))
 
-    def _nccl_and_custom(self, kind: str, payload: Floats) -> tuple[Times, NDArray[np.bool_]]:
+    def _nccl_and_custom(
+        self, kind: str, payload: Floats, inside_s: Floats | float = 0.0
+    ) -> tuple[Times, NDArray[np.bool_]]:
         """The faster of the libraries that may run, and where that is the engine's own."""
-        times = nccl_times(kind, payload, max(self.ranks, 2), self.link, self._nccl.parameters)
+        times = nccl_times(kind, payload, max(self.ranks, 2), self.link, self._nccl.parameters, inside_s)
         if kind != "all_reduce" or self._custom is None:
             return times, np.zeros(payload.shape, bool)
         own = custom_times(payload, self.ranks, self.link, self._custom.parameters)
@@ -123,7 +133,8 @@ class HierarchicalFabric:
     """Groups of devices on a fast fabric, joined rank by rank over a slower one.
 
     Between servers every device has a card: NCCL's rings cross as many times as a group has devices, each with a part
-    of the payload, while other parts move inside. Over a host's bus one ring passes through all devices.
+    of the payload, while other parts move inside. Each ring passes through all devices, so its steps are as many as
+    ranks; trees pass through each server once. Over a host's bus one ring passes through all devices.
     """
 
     inner: Fabric
@@ -172,12 +183,25 @@ class HierarchicalFabric:
         ranks, nothing = self.inner.ranks * self.outer.ranks, np.zeros_like(payload)
         # one ring through all ranks crosses to the next server with (ranks - 1) / ranks of the payload
         detour = (ranks - 1) / ranks * self.outer.ranks / max(self.outer.ranks - 1, 1)
-        across = self.outer.seconds(kind, payload / self.inner.ranks * detour)
+        across = self.outer.seconds(kind, payload / self.inner.ranks * detour, self._passed_s(kind, payload))
         inside = np.sum([self.inner.seconds(half, payload) for half in halves], axis=0)
-        across_latency = self.outer.seconds(kind, nothing)
+        across_latency = self.outer.seconds(kind, nothing, self._passed_s(kind, nothing))
         inside_latency = np.sum([self.inner.seconds(half, nothing) for half in halves], axis=0)
         slower = np.maximum(inside - inside_latency, across - across_latency)
         return np.asarray(inside_latency + across_latency + slower)
+
+    def _passed_s(self, kind: str, payload: Floats) -> Floats:
+        """Steps of a ring inside servers, but for those of one server."""
+        passes = 2 if kind == "all_reduce" else 1
+        steps = passes * (self.inner.ranks - 1) * (self.outer.ranks - 1)
+        if not steps:
+            return np.zeros_like(payload)
+        ll_up_to, simple_from = protocol_limits(
+            passes, (self.inner.link, self.inner.ranks), (self.outer.link, self.outer.ranks)
+        )
+        # what a smaller message took, a larger one takes at least
+        hops = np.maximum.accumulate([steps * self.inner.step_s(protocol) for protocol in ("ll", "ll128", "simple")])
+        return np.asarray(np.where(payload <= ll_up_to, hops[0], np.where(payload <= simple_from, hops[1], hops[2])))
 
 
 AnyFabric = Fabric | HierarchicalFabric

@@ -51,10 +51,11 @@ OPERATORS: dict[type, str] = {
 
 
 class Device:
-    """One GPU: its data sheet and its calibrated kernels."""
+    """One GPU: its data sheet, its calibrated kernels, and the core clock it runs at, a share of boost."""
 
-    def __init__(self, spec: GpuSpec) -> None:
+    def __init__(self, spec: GpuSpec, clock: float = 1.0) -> None:
         self.spec = spec
+        self.clock = clock
         self._standing = standing(spec)
         self._original = Device(catalog.gpu(spec.variation_of)) if spec.variation_of is not None else None
 
@@ -93,10 +94,11 @@ class Device:
         return replace(found, parameters={**found.parameters, **runs.facts})
 
     def price(self, op: DeviceOp, clock: float = 1.0) -> Price:
-        """Price `op` at a core clock given as a fraction of boost; the clock slows arithmetic, not memory or launch.
+        """Price `op` at a share of the device's own core clock; the clock slows arithmetic, not memory or launch.
 
         A variation of a catalogued device is bounded by its original where it is better, or worse, in every figure.
         """
+        clock *= self.clock
         own = self._by_formula(op, clock)
         if self._standing == MIXED or isinstance(op, AttentionPrefill) or self._original is None:
             return own  # prompt attention is priced by lines, which do not jump
@@ -118,11 +120,15 @@ class Device:
         if isinstance(op, AttentionDecode):
             price = price_decode(op, p, self.spec)
         else:
-            price = self.prefill_lines(op).price(np.asarray(op.pairs, float), np.asarray(op.kv_tokens, float))
+            price = self._lines_at_boost(op).price(np.asarray(op.pairs, float), np.asarray(op.kv_tokens, float))
         return Price(price.launch_s, price.compute_s / clock, price.memory_s)
 
     def prefill_lines(self, op: AttentionPrefill) -> PrefillLines:
         """What prompt attention of these queries and sequences costs, as lines in pairs and keys."""
+        lines = self._lines_at_boost(op)
+        return lines if self.clock == 1.0 else lines.slowed(1.0 / self.clock)
+
+    def _lines_at_boost(self, op: AttentionPrefill) -> PrefillLines:
         return prefill_lines(op, self.kernel(op).parameters, self.spec)
 
     def sigma(self, op: DeviceOp, price: Price) -> Floats:

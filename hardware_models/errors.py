@@ -16,7 +16,7 @@ class UnknownNameError(FleetcastError):
     def __init__(self, key: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
         close = difflib.get_close_matches(name, choices, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(choices)}"
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(choices) or 'none'}"
         super().__init__(f"{key}: unknown name '{name}'; {hint}")
 
 

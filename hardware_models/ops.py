@@ -150,7 +150,8 @@ class AttentionDecode(Attention):
 class AttentionTraining:
     """One layer's attention of a training step in one fused kernel: forward, or backward alone.
 
-    Backward computes the scores again and never stores them. A causal mask is aligned to the last query and key.
+    Backward computes the scores again and never stores them. A causal mask is aligned to the last query and key; a
+    sliding window goes with one, and leaves each query its last `window` keys.
     """
 
     batch: Size  # sequences
@@ -162,6 +163,7 @@ class AttentionTraining:
     v_dim: Size
     dtype: str
     causal: bool = True
+    window: Size = 0  # keys a query sees, its own included; 0: all
     backward: bool = False
     implementation: str = "flash2"  # one of `hardware_models.kernels.attention_training.IMPLEMENTATIONS`
 
@@ -171,7 +173,10 @@ class AttentionTraining:
         if not self.causal:
             return self.queries * 1.0 * self.keys
         short = np.minimum(self.queries, self.keys)
-        return short * (self.keys - short / 2.0)
+        window = np.where(self.window, self.window, self.keys)
+        last, first = np.maximum(self.keys - window, 0.0), np.maximum(self.keys - short - window, 0.0)
+        beyond: Size = (last * last - first * first) / 2.0  # the windows; keys beyond those of the last and first query
+        return short * (self.keys - short / 2.0) - beyond
 
     @property
     def flop_per_score(self) -> Size:

@@ -103,6 +103,13 @@ class PowerModel:
         at_boost = self._demand(activity, np.ones(shape)) <= limit_w
         return np.asarray(np.where(at_boost, 1.0, low))
 
+    def step_demand(self, busy: float, compute: float, memory: float, clock: float) -> float:
+        """Watts without a limit, as `watts` has them with one, of one activity at one clock."""
+        p = self.parameters
+        switching = max(p["voltage_floor"], 1.0 - p["voltage_slope"] * (1.0 - clock)) ** 2
+        core = switching * (clock * (p["awake_fraction"] + p["busy_fraction"] * busy) + p["compute_fraction"] * compute)
+        return self.idle_w + self.tdp_w * (core + p["memory_fraction"] * memory)
+
     def _demand(self, activity: Activity, clock: Floats) -> Floats:
         """Watts without a limit."""
         p = self.parameters

@@ -15,7 +15,7 @@ from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.errors import UnknownNameError
 from hardware_models.provenance import Frozen, Source
 
-Architecture: TypeAlias = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3"]
+Architecture: TypeAlias = Literal["pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3"]
 
 # The lower bounds catch a wrong unit: no device of a cluster has less than a million bytes, or bytes a second.
 Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
@@ -23,11 +23,13 @@ CountFromZero: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
 Bytes: TypeAlias = Annotated[int, Field(ge=1_000_000)]
 Rate: TypeAlias = Annotated[float, Field(ge=1e6, allow_inf_nan=False, strict=True)]
 Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict=True)]
+FromZero: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0, strict=True)]
 # ecmp: by a hash of the flow; static: by its target, as InfiniBand's tables; adaptive: over all, packet by packet
 Routing: TypeAlias = Literal["ecmp", "static", "adaptive"]
 
 
+HOURS = 24  # of a day, by which figures of electricity may differ
 NO_SOURCE = Source(grade="assumed", text="no source given")
 
 
@@ -65,7 +67,7 @@ class GpuSpec(Spec):
     """One device as the driver lists it: an MI250X is two of them, one a die (GCD).
 
     `peak_flop_per_s` maps a dtype to its dense rate: matrix units, accumulating in fp32 (int32 for int8), for all but
-    fp32, which is the vector rate. A dtype the hardware lacks has no entry.
+    fp32, which is the vector rate; of a device without matrix units all are. A dtype the hardware lacks has no entry.
     """
 
     vendor: Literal["nvidia", "amd"]
@@ -194,6 +196,8 @@ class NodeSpec(Spec):
     ssd: str
     ssds: CountFromZero
     max_power_w: Positive | None = None  # the maker's limit for the whole node
+    psu_w: Positive | None = None  # rated watts of all its power supplies; None: by rule
+    fan_fraction: Annotated[float, Field(ge=0.0, le=1.0, strict=True)] | None = None  # as in server_parts; None: there
     pcie_switches: tuple[PcieSwitch, ...] | None = None  # None: every GPU and card has the host to itself
     nic_peer_bandwidth_bytes_per_s: Rate | None = None  # a card's to GPUs through the host; None: no less than its own
     variation_of: str | None = None  # the catalog's server that this one varies
@@ -268,3 +272,23 @@ class EnergyPriceTable(Spec):
     date: datetime.date
     usd_per_kwh: dict[str, Positive]
     pue: dict[str, Annotated[float, Field(ge=1.0, le=10.0, strict=True)]]  # power usage effectiveness
+    # of regions with time of use, from local midnight
+    usd_per_kwh_by_hour: dict[str, tuple[FromZero, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _hours_have_the_mean_of_their_region(self) -> Self:
+        for region, prices in self.usd_per_kwh_by_hour.items():
+            if len(prices) != HOURS:
+                raise ValueError(f"usd_per_kwh_by_hour.{region} has {len(prices)} prices; give one for each hour")
+            mean = sum(prices) / HOURS
+            if region not in self.usd_per_kwh or abs(mean / self.usd_per_kwh[region] - 1.0) > 0.01:
+                raise ValueError(
+                    f"usd_per_kwh_by_hour.{region}: its mean over the day is {mean:.4g}; give usd_per_kwh.{region} that"
+                )
+        return self
+
+    def hourly(self, region: str) -> tuple[float, ...]:
+        """The price of each hour, or one for all; raises UnknownNameError for a region that is not in the table."""
+        if region not in self.usd_per_kwh:
+            raise UnknownNameError(f"region in {self.name}", region, self.usd_per_kwh)
+        return self.usd_per_kwh_by_hour.get(region, (self.usd_per_kwh[region],))

@@ -37,6 +37,26 @@ class ExpertKernels(Frozen):
     once_per_server: bool = False  # a row leaves for a server once, and is handed on there (DeepEP)
     fp8_dispatch: bool = False  # where products are in fp8, rows go in fp8, and come back in 16 bits
     collective_sms: int = Field(default=0, ge=0)  # multiprocessors of those exchanges; 0: as other collectives
+    fused_router: bool = True  # this and what follows: as in `workloads.training.expert_share.ExpertPasses`
+    fused_maps: bool = True
+    counts_on_host: bool = False
+    padded_rows: bool = False
+    turned_apart: bool = False
+    bias_apart: bool = False
+    launch_s: float = Field(default=0.0, ge=0)  # of one kernel, in layers whose counts the host waits for
+    wait_s: float = Field(default=0.0, ge=0)  # until the host knows what the device has counted
+
+
+class WeightGathering(Frozen):
+    """How weights that copies share out come together before a pass, and how their gradients go."""
+
+    collectives_per_layer: int = Field(default=1, ge=1)  # one a layer, or one a matrix
+    synchronizes: bool = False  # each waits until the device has done all before it, gradients too
+    host_s_per_peer: float = Field(default=0.0, ge=0)  # of one collective, to list what goes to whom
+    small_reduces: int = Field(default=0, ge=0)  # more collectives of gradients a layer: of biases and norms
+    gather_copy_bytes: float = Field(default=0.0, ge=0)  # read and written on the device beside the collective,
+    reduce_copy_bytes: float = Field(default=0.0, ge=0)  # a parameter
+    kept_parameters: float | None = None  # of layers, from a forward done again to its backward; None: all
 
 
 class TrainingFramework(Frozen):
@@ -68,6 +88,7 @@ class TrainingFramework(Frozen):
     fp8_factor: float = Field(default=1.0, gt=0)  # seconds of its fp8 products over those of the calibration's library
     fp8_param_gather: bool = False  # sharded weights are gathered in fp8, and kept so
     experts: ExpertKernels = ExpertKernels()
+    gathering: WeightGathering = WeightGathering()
 
     @property
     def expert_sms(self) -> int:

@@ -33,7 +33,6 @@ CARRIED = {
 UNREAD: dict[type[Spec], set[str]] = {
     GpuSpec: {"matrix_clock_hz"},
     NicSpec: {"latency_s"},
-    NodeSpec: {"cpu_sockets", "dram_bytes", "ssds", "max_power_w"},
 }
 TOO_LARGE = "has more digits than any figure; give one below 1e308"
 

@@ -1,4 +1,4 @@
-"""Fits the power of a GPU on whole servers' mean watts; judged on whole models that the fit has not seen."""
+"""Fits the power of a GPU on whole servers' mean watts; judged on models and tasks that the fit has not seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from calibration.fit.robust import Fitted, fit_parameters, held_out, robust_spread
-from calibration.sources.power_tables import clock_tables, served_tables
+from calibration.sources.power_tables import clock_tables, fitted_rows, served_tables
 from hardware_models import catalog
 from hardware_models.calibrated_kernel import relatives
 from hardware_models.fits import REGIMES, FitFile, KernelFit
@@ -42,8 +42,8 @@ Floats = NDArray[np.float64]
 NODES = {"h100-sxm": "dgx-h100", "a100-80gb-sxm": "dgx-a100-80gb"}
 ENGINES = {"ml_energy": "vllm-0.10", "splitwise": "ideal"}
 SOURCES = {
-    "ml_energy": "ML.ENERGY benchmark v3 (ml.energy), watts of H100s that serve with vLLM, 2025",
-    "splitwise": "Splitwise profiles (github.com/Mutinifni/splitwise-sim, MIT), watts of A100s that serve",
+    "ml_energy": "ML.ENERGY benchmark v3 (ml.energy), watts of H100s that answer GPQA with vLLM, 2025",
+    "splitwise": "Splitwise profiles (github.com/Mutinifni/splitwise-sim, MIT), watts of A100s that serve BLOOM-176B",
 }
 CLOCKED = "; clocks: Perseus (arXiv 2312.06902)"
 PROMPTS = (100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0, 1600.0, 2000.0)  # lengths tried where unpublished
@@ -79,9 +79,11 @@ def fit_power(data: Path, device: str, date: datetime.date) -> FitFile | None:
     spec = catalog.gpu(device)
     points = served(table_with_prompts(table, device), device)
     clocks = clock_tables(data.parent / "claims", device)
-    fitted, clocked = _fit(spec, points), _fit_clocks(spec, clocks)
-    unseen = _leave_models_out(spec, points, table["model"].to_numpy())
-    spread = robust_spread(np.log(points.watts / unseen))
+    seen = fitted_rows(table)
+    known, unseen = points.pick(seen), points.pick(~seen)
+    fitted, clocked = _fit(spec, known), _fit_clocks(spec, clocks)
+    judged = predict(spec, fitted.parameters, unseen.activity)
+    spread = robust_spread(np.log(unseen.watts / judged))
     origin = table["origin"].iloc[0]
     fit = KernelFit(
         key=KEY,
@@ -89,11 +91,11 @@ def fit_power(data: Path, device: str, date: datetime.date) -> FitFile | None:
         covariance=_block(fitted.covariance, clocked.covariance),
         valid={
             name: (float(np.min(share)), float(np.max(share)))
-            for name, share in (("compute", points.activity.compute), ("memory", points.activity.memory))
+            for name, share in (("compute", known.activity.compute), ("memory", known.activity.memory))
         },
         residual=dict.fromkeys(REGIMES, spread),
-        held_out=held_out(unseen, points.watts, np.full(len(unseen), spread)),
-        points=len(points.watts) + len(clocks),
+        held_out=held_out(judged, unseen.watts, np.full(len(judged), spread)),
+        points=len(known.watts) + len(clocks),
         source=Source(grade="measured", text=SOURCES[origin] + (CLOCKED if len(clocks) else "")),
     )
     return FitFile(device=device, operator=OPERATOR, date=date, fit=[fit])
@@ -162,6 +164,7 @@ def period(batch: float, prompt: float, output: float, at_once: bool) -> tuple[d
         decoding = 0.0 if at_once and present else float(max(1, round(batch)))
         row |= {
             "iterations": 1.0,
+            "work_steps": 1.0,
             "prefill_tokens": present * round(prompt),
             "chunks": present,
             "pairs": present * float(np.asarray(visible_pairs(prompt, 0.0))),
@@ -211,16 +214,6 @@ def _fit_clocks(spec: GpuSpec, clocks: pd.DataFrame) -> Fitted:
 
     found = fit_parameters(watts_at, watts, first, PRIOR)
     return Fitted({name: found.parameters[name] for name in CLOCK_PARAMETERS}, found.covariance[:2, :2])
-
-
-def _leave_models_out(spec: GpuSpec, points: Served, models: NDArray[np.object_]) -> Floats:
-    """Watts of every point by a fit on the other models' points."""
-    predicted = np.empty(len(points.watts))
-    for model in np.unique(models.astype(str)):
-        out = models == model
-        fitted = _fit(spec, points.pick(~out))
-        predicted[out] = predict(spec, fitted.parameters, points.pick(out).activity)
-    return predicted
 
 
 def _block(first: Floats, second: Floats) -> list[list[float]]:

@@ -13,7 +13,8 @@ from calibration.reference_server.record import REQUESTS, STEPS, read_facts, rea
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
 from sim.run import run
-from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
+from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
+from sim.section import PolicyChoice
 from sim.serving.attribution import attribute
 from sim.serving.deployment import Deployment
 from sim.serving.record import RUN_COLUMNS
@@ -100,7 +101,7 @@ def price_steps(deployment: Deployment, steps: pd.DataFrame) -> Floats:
     columns = {name: np.zeros(len(steps)) for name in RUN_COLUMNS}
     for name in ("prefill_tokens", "chunks", "pairs", "chunk_context", "decode_seqs", "context_tokens"):
         columns[name] = steps[name].to_numpy(dtype=float)
-    columns["iterations"] = np.ones(len(steps))
+    columns["iterations"] = columns["work_steps"] = np.ones(len(steps))
     samples = columns["chunks"] + columns["decode_seqs"]
     rows = columns["prefill_tokens"] + columns["decode_seqs"]
     stage.rows.grow(int(rows.max(initial=1)), int(samples.max(initial=1)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 SERVED = [
     "model", "ranks", "batch", "prompt_tokens", "output_tokens", "seconds", "watts", "itl_s", "task", "origin",
@@ -20,6 +22,8 @@ ML_ENERGY_MODELS = {
 SPLITWISE_GPUS = {"a100-80gb-sxm": ("a100-80gb", 400.0)}  # name there, and the TDP that its powers are shares of
 # Means of longer prompts fall below those of decoding alone: they include pauses between requests.
 SPLITWISE_LONGEST_PROMPT = 512
+# Rows that power is fitted on, by origin: those with one value in a column. All others judge it, here and in studies.
+FITTED = {"ml_energy": ("task", "gpqa"), "splitwise": ("model", "bloom-176b")}
 # 474 W at 1,410 MHz of a 400 W card: a 500 W variant, near its limit, so that times stop falling there.
 PERSEUS_GPUS = {"a100-80gb-sxm": "A100-80GB SXM"}
 PERSEUS_FREE_HZ = 1.33e9  # below it the clock is what was asked for
@@ -35,6 +39,12 @@ def served_tables(data: Path, device: str) -> pd.DataFrame:
     parts = [_ml_energy(data, device), _splitwise(data, device)]
     found = [part for part in parts if len(part)]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=SERVED)
+
+
+def fitted_rows(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of `served_tables` power is fitted on: (rows,)."""
+    chosen = [(table["origin"] == origin) & (table[column] == value) for origin, (column, value) in FITTED.items()]
+    return np.asarray(np.logical_or.reduce([part.to_numpy(bool) for part in chosen]))
 
 
 def clock_tables(claims: Path, device: str) -> pd.DataFrame:

@@ -76,6 +76,11 @@ class PrefillLines:
     compute: tuple[Line, ...]
     memory: tuple[Line, ...]
 
+    def slowed(self, factor: float) -> PrefillLines:
+        """With arithmetic so many times slower."""
+        slower = (Line(factor * i.constant_s, factor * i.s_per_pair, factor * i.s_per_kv_token) for i in self.compute)
+        return PrefillLines(self.launch_s, tuple(slower), self.memory)
+
     def price(self, pairs: Floats, kv_tokens: Floats) -> Price:
         """At so many pairs and visible keys."""
         compute = np.maximum.reduce([line.at(pairs, kv_tokens) for line in self.compute])

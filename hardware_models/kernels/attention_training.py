@@ -4,8 +4,9 @@ and backward blocks of keys over tiles of queries (FlashAttention, arXiv 2205.14
 A block costs a fixed start and, a score, matrix arithmetic (two products forward, five backward) beside the softmax
 and the loads of operands, which grow with the head dimension as tiles narrow. Without a mask blocks are equal and take
 whole turns on the multiprocessors; a causal one makes them unequal: each walks half a tile past its diagonal, and the
-last multiprocessor ends after the mean. Backward stand beside the kernel two passes: one sums gradients times outputs
-a row, one turns the queries' gradients, added up in fp32, to the layer's format.
+last multiprocessor ends after the mean. With a sliding window a block walks over the tiles that it touches. Backward
+stand beside the kernel two passes: one sums gradients times outputs a row, one turns the queries' gradients, added up
+in fp32, to the layer's format.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _blocks_s(op: AttentionTraining, p: Mapping[str, float], spec: GpuSpec) -> F
     score_s = _score_s(op, p, spec)
     heads = np.asarray(op.batch, float) * np.asarray(op.heads, float)  # of all sequences
     turns = heads * rows / tall / spec.sm_count
-    longest = start_s + tall * reach * score_s
+    longest = start_s + tall * np.minimum(reach, _most(op, tall, reach)) * score_s
     whole = np.ceil(turns) * longest
     if not op.causal:
         return np.asarray(whole)
@@ -107,11 +108,20 @@ def _blocks_s(op: AttentionTraining, p: Mapping[str, float], spec: GpuSpec) -> F
 
 
 def _walked(op: AttentionTraining, tall: Floats, keys: Floats) -> Floats:
-    """Scores of one head and sequence in tiles that a causal mask leaves anything of; keys: in whole tiles."""
+    """Scores of one head and sequence in tiles that the mask leaves anything of; keys: in whole tiles."""
     short = np.minimum(np.asarray(op.queries, float), np.asarray(op.keys, float))
     before = np.asarray(op.keys, float) - short + tall % TILE / 2.0  # keys; and the mean to the next whole tile
     blocks = np.ceil(short / tall)  # of rows; the last one sees all keys
-    return np.asarray(tall * (keys + (blocks - 1.0) * (before + tall * blocks / 2.0)))
+    most = _most(op, tall, keys + before + tall * blocks)
+    growing = np.clip(np.floor((most - before) / tall), 0.0, blocks - 1.0)  # blocks whose window begins before the keys
+    walked = growing * (before + tall * (growing + 1.0) / 2.0) + (blocks - 1.0 - growing) * most
+    return np.asarray(tall * (np.minimum(keys, most) + walked))
+
+
+def _most(op: AttentionTraining, tall: Floats, everything: Floats) -> Floats:
+    """Keys in the tiles that one block's windows touch; everything: where there is none."""
+    touched = np.ceil((np.asarray(op.window, float) - 1.0) / TILE) * TILE + tall
+    return np.asarray(np.where(op.window, touched, everything))
 
 
 def _rows(op: AttentionTraining) -> Floats:

@@ -40,7 +40,7 @@ TILES_BY_ROWS = {
 K_STEP = 32.0  # elements of k a tile advances at once
 TILES_PER_SM = 4.0  # at most so many small tiles share a multiprocessor
 FULL_TILE = 16384.0  # outputs of a tile that has a multiprocessor to itself
-MAX_CHUNK = 1024  # sizes priced at once, to bound memory
+MAX_CHUNK = 128  # sizes priced at once, so that what lies between stays in a processor's cache
 
 # First guesses, and priors (mean, standard deviation of the logarithm) of what one data set may not determine.
 START = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 QUANTIZED_GROUP = 2048  # elements that share a scale in fp32 (DeepSpeed's default for ZeRO++)
@@ -31,6 +31,13 @@ def hop(kind: str, ranks: int, bytes_per_parameter: float, *, apart: int = 1, pa
             kind=kind, ranks=ranks, apart=apart, bytes_per_parameter=bytes_per_parameter, passes_bytes=passes_bytes
         ),
     )  # fmt: skip
+
+
+def copied(hops: Hops, copy_bytes: float) -> Hops:
+    """The same, with so much more read and written on the device, a parameter, before the first."""
+    if not hops or not copy_bytes:
+        return hops
+    return (replace(hops[0], passes_bytes=hops[0].passes_bytes + copy_bytes), *hops[1:])
 
 
 def quantized_bytes(bits: int) -> float:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 from hardware_models.errors import ImpossibleError
 from policies.parallelism.exchange import Hops, hop
+from policies.parallelism.hierarchical import HybridShard
 from policies.parallelism.sharding import Sharding
 
 KEY = "training.gradient_reduce"
 FP32_BYTES = 4.0
 BIT_BYTES = 1.0 / 8.0
-# Passes of fp32 over momentum, error and sum: error added (3), norm (1), sign (1.25), error anew (3), packed (0.3);
-# bits of all workers unpacked and averaged (2), and those that come back (3). DeepSpeed's compressed_allreduce.
-COMPRESSION_PASSES = 13.5
+# Passes of fp32, kernel by kernel of DeepSpeed 0.3.16, runtime/comm/nccl.py. What is compressed: error added (3), its
+# norm (1), the new error out of signs (15.5), signs packed (5.5). What came is unpacked, and averaged or copied.
+COMPRESSION_PASSES = 25.0
+UNPACKING_PASSES = 9.0
 OUTER_PASSES = 7.0  # fp32: difference of weights, outer momentum, weights, each read and most written
 
 
@@ -49,8 +51,16 @@ class GradientReduce:
         return 0.0
 
     def reduce(self, sharding: Sharding, ranks: int, in_server: int, gradient_width: float) -> Hops:
-        """What copies exchange of gradients, or of weights."""
+        """What copies exchange of gradients after a backward."""
         return sharding.reduce(ranks, gradient_width)
+
+    def finish(self, sharding: Sharding, ranks: int, gradient_width: float) -> Hops:
+        """What is still to add up after the last backward of a step."""
+        return sharding.finish(ranks, gradient_width)
+
+    def average(self, sharding: Sharding, ranks: int, weight_width: float) -> Hops:
+        """What is exchanged of weights, once in `every_steps` steps."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +129,8 @@ class OneBitAdam(GradientReduce):
     def reduce(self, sharding: Sharding, ranks: int, in_server: int, gradient_width: float) -> Hops:
         """Parts of a bit an element there and back, and on average the warm-up's whole gradients."""
         warm, rest = self.warmup_fraction, 1.0 - self.warmup_fraction
-        passes = rest * COMPRESSION_PASSES * FP32_BYTES
+        compressed = 1.0 + 1.0 / ranks  # all of the own momentum, and the averaged part
+        passes = rest * (compressed * COMPRESSION_PASSES + 2.0 * UNPACKING_PASSES) * FP32_BYTES
         plain = hop("all_reduce", ranks, warm * gradient_width) if warm else ()
         bits = hop("all_to_all", ranks, rest * BIT_BYTES, passes_bytes=passes)
         return plain + bits + hop("all_gather", ranks, rest * BIT_BYTES)
@@ -127,13 +138,17 @@ class OneBitAdam(GradientReduce):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalUpdates(GradientReduce):
-    """Every copy trains alone for `steps` steps; then their weights are averaged, while all wait."""
+    """Every copy trains alone for `steps` steps; then their weights are averaged, while all wait.
+
+    With sharding 'hybrid_shard' those who share a copy (a server's) train it together, and its parts are averaged.
+    """
 
     steps: int = 12
 
     def check(self, sharding: Sharding) -> None:
-        """Every copy has its own whole optimizer."""
-        _refuse(sharding, 0, "local updates")
+        """Every copy, or group that shares one, has its own whole optimizer."""
+        if not isinstance(sharding, HybridShard):
+            _refuse(sharding, 0, "local updates", ", hybrid_shard")
         if self.steps < 1:
             raise ImpossibleError(f"{KEY}.steps = {self.steps}: is no number of steps; give at least 1")
 
@@ -153,8 +168,18 @@ class LocalUpdates(GradientReduce):
         return 2 * FP32_BYTES
 
     def reduce(self, sharding: Sharding, ranks: int, in_server: int, gradient_width: float) -> Hops:
-        """All weights, as wide as gradients would be."""
-        return hop("all_reduce", ranks, gradient_width, passes_bytes=OUTER_PASSES * FP32_BYTES)
+        """Only among those who share a copy."""
+        return sharding.reduce(ranks, gradient_width) if isinstance(sharding, HybridShard) else ()
+
+    def finish(self, sharding: Sharding, ranks: int, gradient_width: float) -> Hops:
+        """Copies do not meet in a step."""
+        return ()
+
+    def average(self, sharding: Sharding, ranks: int, weight_width: float) -> Hops:
+        """All weights, or each rank's part of them."""
+        parts = sharding.weight_parts(ranks)
+        passes = OUTER_PASSES * FP32_BYTES / parts
+        return hop("all_reduce", ranks // parts, weight_width / parts, apart=parts, passes_bytes=passes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +199,9 @@ class Co2(LocalUpdates):
         return 3 * FP32_BYTES
 
 
-def _refuse(sharding: Sharding, stage: int, name: str) -> None:
+def _refuse(sharding: Sharding, stage: int, name: str, more: str = "") -> None:
     if sharding.stage > stage:
-        fits = ", ".join(("none", "zero1", "zero2")[: stage + 1])
+        fits = ", ".join(("none", "zero1", "zero2")[: stage + 1]) + more
         raise ImpossibleError(f"{KEY} '{name}': does not go with ZeRO stage {sharding.stage}; take sharding {fits}")
 
 

@@ -67,6 +67,10 @@ class ContextPrices(OperatorPrices):
         """Its steps with other ranks' parts of the sequence too."""
         return super().forward(operator).plus(steps_spent(operator.forward_steps, self.links, self.op))
 
+    def forward_steps(self, operator: TrainingOperator) -> list[Spent]:
+        """Each of its steps with other ranks' parts of the sequence."""
+        return [_step_spent(step, self.links, self.op) for step in operator.forward_steps]
+
     def backward_input(self, operator: TrainingOperator) -> Spent:
         """Its steps with other ranks' parts of the sequence too."""
         return super().backward_input(operator).plus(steps_spent(operator.backward_steps, self.links, self.op))

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
-from hardware_models.ops import Elementwise
 from policies.parallelism import Sharding
-from policies.parallelism.exchange import Hops
+from policies.parallelism.exchange import Hop, Hops, copied
 from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
-from policies.parallelism.schedules import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, Slot
+from policies.parallelism.schedules import BACKWARD_INPUT, FORWARD, Slot
 from policies.task_graph import NO_STREAM, TaskGraph
 from sim.policy_choice import make_policy
 from sim.training.deployment import TrainingDeployment
+from sim.training.gathering import GatheredPasses
 from sim.training.hop_prices import HopPrices
+from sim.training.optimizer_step import OptimizerStep
 from sim.training.pipeline_hops import PipelineHops
-from sim.training.step_kinds import GATHER, REDUCE
+from sim.training.step_kinds import GATHER, LAUNCH, REDUCE
 
 NO_TASK = -1  # nothing to wait for
 
@@ -33,10 +33,6 @@ class Part(NamedTuple):
     prices: HopPrices
     ranks: int
     parameters: float
-
-
-FP8_CAST_BYTES = 4.0  # a weight in 16 bits read, and written as fp8, as it is and turned
-FP8_TURNED_BYTES = 2.0  # one in fp8 read, and written turned
 
 
 class Exchanges:
@@ -57,12 +53,15 @@ class Exchanges:
             "training.gradient_reduce", deployment.scenario.training.gradient_reduce, GRADIENT_REDUCE, {}
         )
         self.agreement.check(deployment.sharding)
-        self._device = Device(deployment.gpu)
+        self._optimizer = OptimizerStep(deployment)
         self.collectives: dict[int, str] = {}  # task -> kind of what copies exchange in it
+        self.priced: dict[int, tuple[Part, Hop]] = {}  # what each of them is priced by
+        self.slots: dict[int, Slot] = {}  # task -> the pass that it is, or is a part of
         self._reduced: dict[int, list[int]] = {}  # device -> its reductions
         self._gathered: dict[int, list[int]] = {}  # stage -> gathers that parts of its first forward wait for
-        self._begun: set[int] = set()  # stages whose first forward has gathered
-        self._computed: dict[int, list[int]] = {}  # stream -> its parts in order, which bound how far gathers run ahead
+        self._profile = deployment.framework.gathering
+        recomputes = deployment.scenario.training.recompute.name == "full"
+        self._passes = GatheredPasses(self._profile, self.ranks, deployment.sharding.prefetch, recomputes)
 
     def device_parameters(self, device: int) -> float:
         """Of all stages that a device holds."""
@@ -82,10 +81,13 @@ class Exchanges:
             for one in self.parts(parameters, experts)
         )
 
-    def reduce_s(self, parameters: float, experts: float = 0.0) -> float:
-        """Seconds to add up gradients: whole on every rank, or each rank its part; experts: as for `gather_s`."""
+    def reduce_s(self, parameters: float, experts: float = 0.0, *, share: int = 1) -> float:
+        """Seconds to add up gradients: whole on every rank, or each rank its part; and to average weights, or one of
+        `share` steps' part of it; experts: as for `gather_s`.
+        """
         parts = self.parts(parameters, experts)
-        return sum(one.prices.seconds(self._reduce_hops(one), one.parameters) for one in parts)
+        reduced = sum(one.prices.seconds(self._reduce_hops(one), one.parameters) for one in parts)
+        return reduced + sum(one.prices.seconds(self._average_hops(one), one.parameters) for one in parts) / share
 
     def state_parameters(self, device: int) -> float:
         """Whose optimizer state one rank holds, and updates; stages that two devices hold are divided over both."""
@@ -95,19 +97,12 @@ class Exchanges:
         return sum(one.sharding.optimizer_parameters(one.parameters, one.ranks) for one in parts) / copies
 
     def optimizer_s(self, device: int) -> float:
-        """Seconds of one pass over gradients, moments and weights, and of one that turns weights to fp8."""
-        moved = self.optimizer_bytes(device)
-        passes = Elementwise(elements=moved / 4.0, reads=1, writes=0, dtype="fp32", streaming=True)
-        return float(self._device.price(passes).seconds)
+        """Seconds in which a rank updates what it holds the optimizer's state of."""
+        return self._optimizer.seconds(self.optimizer_bytes(device))
 
     def optimizer_bytes(self, device: int) -> float:
-        """What those passes read and write."""
-        framework = self.deployment.framework
-        moved = self.state_parameters(device) * framework.optimizer_bytes_per_parameter
-        if self.deployment.cut.fp8 is not None:
-            turned = FP8_TURNED_BYTES if self.deployment.fp8_weights else FP8_CAST_BYTES
-            moved += turned * self.device_parameters(device)
-        return moved
+        """What that reads and writes."""
+        return self._optimizer.moved_bytes(self.state_parameters(device), self.device_parameters(device))
 
     @property
     def tied_s(self) -> float:
@@ -136,7 +131,8 @@ class Exchanges:
         if fabric is None:
             return 0.0
         payload = self.device_parameters(device) * self.gradient_width
-        return float(fabric.sigma("all_gather", payload)) * self.reduce_s(self.device_parameters(device))
+        exchanged_s = self.reduce_s(self.device_parameters(device), share=self.agreement.every_steps)
+        return float(fabric.sigma("all_gather", payload)) * exchanged_s
 
     def begin(self, graph: TaskGraph, data: int, compute: int, device: int, host: int) -> None:
         """Weights that an earlier step's optimizer left in parts are gathered before, or beside, the first forwards."""
@@ -176,12 +172,21 @@ class Exchanges:
         """The task after which a device's gradients are whole."""
         if self._alone:
             return last
-        if self.agreement.beside_next_steps:  # it began with the step, and the next one does not wait for it
-            self._reduce(graph, data, self.device_parameters(device), self.device_experts(device), NO_TASK)
-            return last
         if own := self._reduced.get(device):
-            return graph.add(NO_STREAM, 0.0, "gradients are whole", [last, *own])
-        return self._reduce(graph, data, self.device_parameters(device), self.device_experts(device), last)
+            last = graph.add(NO_STREAM, 0.0, "gradients are whole", [last, *own])
+        else:
+            last = self._reduce(graph, data, self.device_parameters(device), self.device_experts(device), last)
+        return self._average(graph, data, device, last)
+
+    def _average(self, graph: TaskGraph, data: int, device: int, last: int) -> int:
+        """The task after which weights that several steps average once are, by a step's share of it."""
+        if self.agreement.beside_next_steps:  # it began with the step, and the next one does not wait for it
+            data = graph.add_stream(device, "averages")
+        waits = [] if self.agreement.beside_next_steps else [last]
+        for one in self.parts(self.device_parameters(device), self.device_experts(device)):
+            hops, steps = self._average_hops(one), self.agreement.every_steps
+            waits = self._exchange(graph, data, REDUCE, one, hops, waits, steps=steps)
+        return last if self.agreement.beside_next_steps else waits[0]
 
     def _reduces(self, slot: Slot, final: bool) -> bool:
         """Does this pass leave gradients that go at once?"""
@@ -204,36 +209,39 @@ class Exchanges:
     def _gathering(
         self, graph: TaskGraph, compute: int, data: int, slot: Slot, seconds: float, name: str, *, final: bool
     ) -> list[int]:
-        """Layer by layer: its weights are gathered, while at most `prefetch` layers before it compute."""
-        parts, work = self.deployment.stage_layers[slot.stage], self.deployment.stages[slot.stage]
-        parameters, experts = work.parameters / parts, work.expert_parameters / parts
-        done = self._computed.setdefault(compute, [])
-        ahead = self.deployment.sharding.prefetch
-        device, tasks = graph.streams[compute].device, []
-        fresh = slot.work == FORWARD and slot.stage not in self._begun
-        self._begun.add(slot.stage)
-        for _ in range(parts):
-            before = [done[-1 - ahead]] if len(done) > ahead else []
-            waits = self._gather_layer(graph, data, slot, parameters, experts, before, fresh=fresh)
-            tasks.append(graph.add(compute, seconds / parts, slot.work, waits, name=name))
-            done.append(tasks[-1])
-        if slot.work not in (FORWARD, BACKWARD_INPUT):
-            reduced = [self._reduce(graph, data, parameters, experts, task, last=final) for task in tasks]
-            self._reduced.setdefault(device, []).extend(reduced)
+        """Part by part: its weights are gathered, while some before it compute."""
+        layers, work = self.deployment.stage_layers[slot.stage], self.deployment.stages[slot.stage]
+        count = layers * self._passes.pieces
+        whole, experts = work.parameters / count, work.expert_parameters / count
+        tasks, reduced = self._passes.write(
+            graph, compute, slot, name, self._passes.parts(slot, seconds, count, work.parameters / layers),
+            lambda before, fresh: self._gather_part(graph, data, slot, whole, experts, before, fresh=fresh),
+            lambda task: self._reduce_part(graph, data, whole, experts, task, last=final),
+        )  # fmt: skip
+        self._reduced.setdefault(graph.streams[compute].device, []).extend(reduced)
         return tasks
 
-    def _gather_layer(
+    def _reduce_part(
+        self, graph: TaskGraph, data: int, parameters: float, experts: float, task: int, *, last: bool
+    ) -> int:
+        """A part's gradients after its pass, those of its biases and norms on their own."""
+        more = self._profile.small_reduces // self._profile.collectives_per_layer
+        for size, rest in ((parameters, experts), *[(1.0, 0.0)] * more):
+            if host_s := self._passes.host_s:
+                task = graph.add(data, host_s, LAUNCH, [task])
+            task = self._reduce(graph, data, size, rest, task, last=last)
+        return task
+
+    def _gather_part(
         self, graph: TaskGraph, data: int, slot: Slot, parameters: float, experts: float, before: list[int], *,
         fresh: bool,
     ) -> list[int]:  # fmt: skip
-        """What makes a layer's weights whole before a pass; fresh: the first since they were updated."""
-        if slot.work == BACKWARD_WEIGHT:
-            return []
+        """What makes a part's weights whole before a pass; fresh: the first since they were updated."""
         width, after = self.weight_width, before
         for one in self.parts(parameters, experts):
             hops = one.sharding.refresh(one.ranks, width) if fresh else ()
             hops += one.sharding.gather(one.ranks, width, backward=slot.work != FORWARD)
-            after = self._exchange(graph, data, GATHER, one, hops, after)
+            after = self._exchange(graph, data, GATHER, one, copied(hops, self._profile.gather_copy_bytes), after)
         return [] if after is before else after
 
     def _gather(self, graph: TaskGraph, data: int, parameters: float, experts: float, after: list[int]) -> int:
@@ -254,17 +262,24 @@ class Exchanges:
     def _reduce_hops(self, part: Part, *, last: bool = True) -> Hops:
         sharding, width = part.sharding, self.gradient_width
         hops = self.agreement.reduce(sharding, part.ranks, part.prices.in_server, width)
-        return hops + sharding.finish(part.ranks, width) if last else hops
+        if sharding.stage == 3:
+            hops = copied(hops, self._profile.reduce_copy_bytes)
+        return hops + self.agreement.finish(sharding, part.ranks, width) if last else hops
 
-    def _exchange(self, graph: TaskGraph, data: int, kind: str, part: Part, hops: Hops, after: list[int]) -> list[int]:
-        """One task a collective, one after another; returns the last, in a list."""
-        steps = self.agreement.every_steps if kind == REDUCE else 1  # that share one exchange
+    def _average_hops(self, part: Part) -> Hops:
+        return self.agreement.average(part.sharding, part.ranks, self.gradient_width)
+
+    def _exchange(
+        self, graph: TaskGraph, data: int, kind: str, part: Part, hops: Hops, after: list[int], *, steps: int = 1
+    ) -> list[int]:
+        """One task a collective, one after another; returns the last, in a list; steps: that share one exchange."""
         for one in hops:
             if passes_s := part.prices.passes_s(one, part.parameters):
                 after = [graph.add(data, passes_s / steps, kind, after, name=f"{kind}, packed")]
             task = graph.add(data, part.prices.exchange_s(one, part.parameters) / steps, kind, after)
             if part.prices.leaves_server(one):
                 self.collectives[task] = one.kind
+                self.priced[task] = part, one
             after = [task]
         return after
 

@@ -12,21 +12,23 @@ from hardware_models.dtypes import bytes_per_element
 from hardware_models.errors import ImpossibleError
 from hardware_models.specs import GpuSpec, NodeSpec
 from hardware_models.topology.groups import RankGroup, group_fabric
-from hardware_models.training_framework import TrainingFramework, training_framework
+from hardware_models.training_framework import TrainingFramework
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING, Layout, PipelineSchedule, Sharding, check_layout
 from policies.parallelism.balance import balanced_split
 from sim.policy_choice import make_policy
+from sim.training.choices import chosen_framework, trained_model
 from sim.training.context_pricing import ContextLinks, ContextPrices
+from sim.training.contradictions import refuse_contradictions
 from sim.training.expert_deployment import expert_sharding, expert_share, fp8_recipe, storage_dtype
 from sim.training.expert_links import ExpertLinks
+from sim.training.node_places import slower_inside_layers
 from sim.training.paired import paired_work
-from sim.training.power_limit import sustained_clock
+from sim.training.power_limit import PowerLimits, power_limits, sustained_clock
 from sim.training.pricing import OperatorPrices
 from sim.training.stage import StagePricer, StageWork
-from sim.training.vocabulary import stage_works
+from sim.training.vocabulary import mtp_layers, stage_works
 from sim.training_scenario import TrainingScenario
 from workloads.models.architecture import ModelArchitecture
-from workloads.models.catalog import model as load_model
 from workloads.models.stages import LayerRange, split_layers
 from workloads.training.context import CONTEXT
 from workloads.training.cut import Cut, Kernels
@@ -76,8 +78,13 @@ class TrainingDeployment:
 
     @property
     def clock(self) -> float:
-        """Share of boost at which the power limit lets passes run."""
+        """Share of boost at which the power limit, or a lock, lets passes run."""
         return self.pricer.prices.clock
+
+    @property
+    def limits(self) -> PowerLimits:
+        """Watts and clock that no GPU exceeds."""
+        return power_limits(self.scenario.power, self.gpu)
 
     @property
     def overlap_p2p(self) -> bool:
@@ -128,16 +135,17 @@ def deploy_training(scenario: TrainingScenario, device: Device | None = None) ->
     training = scenario.training
     architecture = trained_model(scenario)
     node = catalog.node(scenario.cluster.node)
-    gpu, framework = catalog.gpu(node.gpu), training_framework(training.framework)
+    gpu, framework = catalog.gpu(node.gpu), chosen_framework(training)
     schedule = make_policy("training.schedule", training.schedule, SCHEDULES, {})
     recompute = make_policy("training.recompute", training.recompute, RECOMPUTE, {})
     cluster_gpus = node.gpus * scenario.cluster.nodes
     layout = lay_out(scenario, cluster_gpus)
     ends = int(training.account_for_embedding_in_pipeline_split) + int(training.account_for_loss_in_pipeline_split)
     check_layout(layout, architecture, schedule, training.seq_length, ends=ends)
+    refuse_contradictions(scenario, architecture, framework)
     tp = layout.tp
     parallel = tp > 1 if training.sequence_parallel is None else training.sequence_parallel and tp > 1
-    experts = rank_fabric(scenario, node, layout.ep, layout.etp)
+    experts = _layer_fabric(scenario, node, layout, RankGroup(layout.etp, layout.ep), all_pairs=True)
     links = None if experts is None else ExpertLinks(experts)
     cut = Cut(
         micro_batch=layout.micro_batch,
@@ -155,22 +163,23 @@ def deploy_training(scenario: TrainingScenario, device: Device | None = None) ->
             framework,
             links,
             sequence_parallel=parallel,
-            dispatcher=training.moe_token_dispatcher_type,
+            training=training,
         ),
         dropout=training.dropout,
     )
     own = {"fused_norm": training.fused_norm, "fused_softmax": training.fused_softmax}
     fused = framework.kernels.model_dump() | {key: value for key, value in own.items() if value is not None}
-    tensor = rank_fabric(scenario, node, tp, 1)
+    tensor = _layer_fabric(scenario, node, layout, RankGroup(1, tp))
     prices = _prices(scenario, node, layout, tensor, framework, device or Device(gpu))
     prices.expert_links = links
-    pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
+    mtp = mtp_layers(training, schedule)
+    pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute, mtp)
     work = pricer.all_layers()
     if training.overlap_moe_expert_parallel_comm or schedule.copies > 1:
         work = paired_work(work, framework.expert_sms / gpu.sm_count)
-    prices.clock = sustained_clock(work, gpu)
+    prices.clock = sustained_clock(work, gpu, power_limits(scenario.power, gpu))
     if prices.clock < 1.0:
-        pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute)
+        pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute, mtp)
     parts = split_stages(scenario, pricer, schedule.stages(layout.pp))
     stages = stage_works(pricer, parts, schedule, layout.pp)
     copies = layout.dp * layout.cp
@@ -193,17 +202,11 @@ def _prices(
     framework: TrainingFramework,
     device: Device,
 ) -> OperatorPrices:
-    fabric, pair = (rank_fabric(scenario, node, ranks, layout.tp) for ranks in (layout.cp, min(layout.cp, 2)))
+    groups = (RankGroup(layout.tp, ranks) for ranks in (layout.cp, min(layout.cp, 2)))
+    fabric, pair = (_layer_fabric(scenario, node, layout, group) for group in groups)
     if fabric is None or pair is None:
         return OperatorPrices(device, tensor, framework)
     return ContextPrices(device, tensor, framework, ContextLinks(fabric, pair))
-
-
-def trained_model(scenario: TrainingScenario) -> ModelArchitecture:
-    """The scenario's model, with its own vocabulary if it gives one."""
-    architecture = load_model(scenario.model.config)
-    rows = scenario.model.vocab_size
-    return architecture if rows is None else replace(architecture, vocab_size=rows)
 
 
 def split_stages(scenario: TrainingScenario, pricer: StagePricer, stages: int) -> list[LayerRange]:
@@ -225,8 +228,9 @@ def split_stages(scenario: TrainingScenario, pricer: StagePricer, stages: int) -
             return split_layers(num_layers, stages)
         each, left = divmod(num_layers + first + last, stages)
         if left or each < 1:
+            key = "account_for_embedding_in_pipeline_split" if first else "account_for_loss_in_pipeline_split"
             raise ImpossibleError(
-                f"training.account_for_embedding_in_pipeline_split: {num_layers} layers of the model and"
+                f"training.{key}: {num_layers} layers of the model and"
                 f" {first + last} for its ends are no multiple of {stages} stages; change pipeline_parallel_size or the"
                 " schedule's chunks"
             )
@@ -281,6 +285,14 @@ def rank_fabric(scenario: TrainingScenario, node: NodeSpec, ranks: int, stride: 
     if isinstance(fabric, HierarchicalFabric):
         return HierarchicalFabric(_plain(fabric.inner), _plain(fabric.outer))
     return _plain(fabric)
+
+
+def _layer_fabric(
+    scenario: TrainingScenario, node: NodeSpec, layout: Layout, group: RankGroup, *, all_pairs: bool = False
+) -> AnyFabric | None:
+    """Among ranks that share layers: as fast as the slowest of all such groups."""
+    fabric = rank_fabric(scenario, node, group.size, group.stride)
+    return slower_inside_layers(fabric, scenario, node, layout, group, all_pairs=all_pairs)
 
 
 def _plain(fabric: Fabric) -> Fabric:

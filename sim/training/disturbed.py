@@ -21,6 +21,7 @@ from policies.task_graph import NO_STREAM, MemoryChange, Pool, Stream, TaskGraph
 from sim.graph.times import Times
 from sim.training.deployment import TrainingDeployment
 from sim.training.pipeline_hops import PipelineHops
+from sim.training.power_smoothing import smoothing_of
 from sim.training.step_kinds import GATHER, GRAD_NORM, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD, TIED
 from workloads.randomness import stream
 
@@ -48,9 +49,13 @@ def cards_crossed(
     return crossing
 
 
-def copies_to_run(deployment: TrainingDeployment, tasks: int, crossing: Mapping[int, tuple[int, ...]]) -> int:
+def copies_to_run(
+    deployment: TrainingDeployment, tasks: int, crossing: Mapping[int, tuple[int, ...]], *, unequal: bool
+) -> int:
     """Copies that differ, and one for all that do not; raises FleetcastError where there are too many, and for cards
     that nothing crosses.
+
+    unequal: do links between nodes differ too?
     """
     training, copies = deployment.scenario.training, deployment.layout.dp
     named = [one.replica for one in (*training.slow_gpus, *training.slow_cards)]
@@ -65,7 +70,7 @@ def copies_to_run(deployment: TrainingDeployment, tasks: int, crossing: Mapping[
             "training.slow_cards: neither sends between stages nor exchanges between copies leave a server in this"
             " layout; leave it out"
         )
-    wanted = copies if training.jitter_fraction else min(copies, max(named, default=-1) + 2)
+    wanted = copies if training.jitter_fraction or unequal else min(copies, max(named, default=-1) + 2)
     if wanted * tasks > MAX_TASKS:
         raise FleetcastError(
             f"training.jitter_fraction: {wanted} replicas of {tasks:,} tasks are more than {MAX_TASKS:,} tasks; ask for"
@@ -118,9 +123,16 @@ def _join(graph: TaskGraph, together: Iterable[int], tasks: int, copies: int) ->
 
 
 def disturb(
-    graph: TaskGraph, deployment: TrainingDeployment, tasks: int, crossing: Mapping[int, tuple[int, ...]]
+    graph: TaskGraph,
+    deployment: TrainingDeployment,
+    tasks: int,
+    crossing: Mapping[int, tuple[int, ...]],
+    links: Mapping[int, float],
 ) -> None:
-    """Change the durations of copies side by side, of so many tasks each, as the scenario says."""
+    """Change the durations of copies side by side, of so many tasks each, as the scenario says.
+
+    links: tasks that links between nodes make longer -> so many times.
+    """
     training, layout = deployment.scenario.training, deployment.layout
     factor = np.ones(len(graph))
     device = np.array([graph.streams[one].device if one != NO_STREAM else -1 for one in graph.stream])
@@ -130,6 +142,8 @@ def disturb(
     def slow_down(tasks: NDArray[np.bool_], times: float) -> None:
         factor[tasks] = np.maximum(factor[tasks], times)
 
+    for task, times in links.items():
+        factor[task] = times
     for slow in training.slow_gpus:
         slow_down(passes & (device == slow.replica * layout.pp + slow.stage), slow.slowdown)
     for card in training.slow_cards:
@@ -143,6 +157,7 @@ def disturb(
     if training.jitter_fraction:
         draws = stream(deployment.scenario.seed, "jitter").standard_normal((int(passes.sum()), layout.tp * layout.cp))
         factor[passes] *= np.exp(training.jitter_fraction * draws.max(axis=1))
+    factor[passes] *= 1.0 + smoothing_of(deployment.scenario).longer_passes_fraction
     for task in np.flatnonzero(factor != 1.0).tolist():
         _stretch(graph, task, float(factor[task]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from hardware_models.errors import ImpossibleError
 from hardware_models.specs import GpuSpec, NodeSpec
 from hardware_models.training_framework import TrainingFramework
@@ -9,13 +11,13 @@ from policies.parallelism import Layout, Sharding
 from sim.training.expert_links import ExpertLinks
 from sim.training_scenario import TrainingSection
 from workloads.models.architecture import ModelArchitecture, MoeMlp
-from workloads.training.expert_share import ExpertShare
+from workloads.training.expert_share import ExpertPasses, ExpertShare, busiest_of_random
 from workloads.training.precision import FP8_RECIPES, Fp8Recipe
 
 
 def expert_share(
     architecture: ModelArchitecture, layout: Layout, framework: TrainingFramework, links: ExpertLinks | None,
-    *, sequence_parallel: bool, dispatcher: str | None,
+    *, sequence_parallel: bool, training: TrainingSection,
 ) -> ExpertShare:  # fmt: skip
     """One rank's; raises ImpossibleError where tensor-parallel ranks would send every row several times."""
     mixture = any(isinstance(group.mlp, MoeMlp) for group in architecture.groups)
@@ -24,14 +26,33 @@ def expert_share(
             f"training.sequence_parallel = false: the {layout.tp} tensor-parallel ranks of {architecture.name} would"
             " each send all rows to the experts; leave it out, or set it to true"
         )
-    once = framework.experts.once_per_server if dispatcher is None else dispatcher == "flex"
+    dispatcher, kernels = training.moe_token_dispatcher_type, framework.experts
+    once = kernels.once_per_server if dispatcher is None else dispatcher == "flex"
+    chosen = {one.name: getattr(kernels, one.name) for one in fields(ExpertPasses)}
     return ExpertShare(
         ep=layout.ep,
         etp=layout.etp if mixture else 1,
         servers=1 if links is None else links.servers,
         once_per_server=links is not None and once,
-        fp8_dispatch=framework.experts.fp8_dispatch,
+        fp8_dispatch=kernels.fp8_dispatch,
+        passes=ExpertPasses(**chosen),
+        busiest=_busiest(architecture, layout, training),
     )
+
+
+def _busiest(architecture: ModelArchitecture, layout: Layout, training: TrainingSection) -> float:
+    """Rows of the busiest rank over the mean: as the plan says, or as even random routing leaves them."""
+    said = training.moe_load_imbalance
+    if said is not None:
+        if said > layout.ep:
+            raise ImpossibleError(
+                f"training.moe_load_imbalance = {said:g}: of {layout.ep} expert-parallel ranks the busiest has at most"
+                f" {layout.ep} times the mean; give a number from 1 to {layout.ep}, or leave it out"
+            )
+        return said
+    tokens = layout.micro_batch * training.seq_length / (layout.tp * layout.cp) * layout.etp  # that share experts
+    mixtures = [group.mlp for group in architecture.groups if isinstance(group.mlp, MoeMlp)]
+    return max((busiest_of_random(mixture, tokens, layout.ep) for mixture in mixtures), default=1.0)
 
 
 def expert_sharding(shared: Sharding, layout: Layout, node: NodeSpec) -> Sharding:

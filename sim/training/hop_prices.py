@@ -9,6 +9,7 @@ from hardware_models.host_reduce import HostReduce
 from hardware_models.ops import Elementwise
 from policies.parallelism.exchange import Hop, Hops
 from sim.training.deployment import TrainingDeployment, rank_fabric
+from sim.training.node_places import slower
 
 HFREDUCE = "hfreduce"
 
@@ -19,32 +20,33 @@ class HopPrices:
     def __init__(self, deployment: TrainingDeployment, stride: int) -> None:
         """stride: ranks from one copy to the next."""
         self.deployment = deployment
-        self._stride = stride
+        self.stride = stride
         self._device = Device(deployment.gpu)
         self._fabrics: dict[tuple[int, int], AnyFabric | None] = {}
-        self._kept_s: dict[tuple[Hop, float], float] = {}
+        self._kept_s: dict[tuple[Hop, float, float], float] = {}
 
     @property
     def in_server(self) -> int:
         """Copies that lie in one server."""
-        return max(1, self.deployment.node.gpus // self._stride)
+        return max(1, self.deployment.node.gpus // self.stride)
 
     def seconds(self, hops: Hops, parameters: float) -> float:
         """Of all, one after another, with the passes over what they exchange; parameters: of the part."""
         return sum(self.exchange_s(one, parameters) + self.passes_s(one, parameters) for one in hops)
 
-    def exchange_s(self, hop: Hop, parameters: float) -> float:
-        """Of the collective; each is priced once."""
-        if (hop, parameters) not in self._kept_s:
-            self._kept_s[hop, parameters] = self._collective_s(hop, parameters)
-        return self._kept_s[hop, parameters]
+    def exchange_s(self, hop: Hop, parameters: float, slowdown: float = 1.0) -> float:
+        """Of the collective, between servers whose slowest pair takes so many times as long; each is priced once."""
+        key = (hop, parameters, slowdown)
+        if key not in self._kept_s:
+            self._kept_s[key] = self._collective_s(*key)
+        return self._kept_s[key]
 
-    def _collective_s(self, hop: Hop, parameters: float) -> float:
+    def _collective_s(self, hop: Hop, parameters: float, slowdown: float) -> float:
         payload = parameters * hop.bytes_per_parameter
         if hop.kind == HFREDUCE:
             return self._hosts(hop).seconds(payload)
         fabric = self.fabric(hop)
-        return float(fabric.seconds(hop.kind, payload)) if fabric is not None and payload else 0.0
+        return float(slower(fabric, slowdown).seconds(hop.kind, payload)) if fabric is not None and payload else 0.0
 
     def passes_s(self, hop: Hop, parameters: float) -> float:
         """Of reading and writing on the device before and after it."""
@@ -59,7 +61,7 @@ class HopPrices:
         key = (hop.ranks, hop.apart)
         if key not in self._fabrics:
             deployment = self.deployment
-            stride = self._stride * hop.apart
+            stride = self.stride * hop.apart
             self._fabrics[key] = rank_fabric(deployment.scenario, deployment.node, hop.ranks, stride)
         return self._fabrics[key]
 

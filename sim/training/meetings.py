@@ -10,10 +10,13 @@ from policies.parallelism.schedules.meeting import AGREE, BROADCAST, REDUCE
 from policies.parallelism.schedules.vocabulary import VocabularyParallel
 from policies.task_graph import NO_STREAM, TaskGraph
 from sim.training.deployment import TrainingDeployment, rank_fabric
+from sim.training.node_places import slower
 
 
-def meetings_s(deployment: TrainingDeployment) -> tuple[tuple[str, float], ...]:
+def meetings_s(deployment: TrainingDeployment, slowdown: float = 1.0) -> tuple[tuple[str, float], ...]:
     """Kinds of a schedule's meetings, and seconds of what is exchanged.
+
+    slowdown: times as long that the slowest pair of servers in a ring takes.
 
     A ring hands one rank's output to all, or adds parts up at one, as fast as it gathers or scatters as many bytes; of
     each token the largest score and the sum of exponentials go through all-reduces (2411.05288, section 4).
@@ -24,6 +27,7 @@ def meetings_s(deployment: TrainingDeployment) -> tuple[tuple[str, float], ...]:
     fabric = rank_fabric(deployment.scenario, deployment.node, layout.pp, layout.tp * layout.cp * layout.dp)
     if fabric is None:
         return ()
+    fabric = slower(fabric, slowdown)
     output_bytes = cut.residual_tokens * deployment.architecture.hidden_size * bytes_per_element(cut.dtype)
     broadcast_s = float(fabric.seconds("all_gather", output_bytes))
     agree_s = 2 * float(fabric.seconds("all_reduce", cut.tokens * bytes_per_element("fp32")))

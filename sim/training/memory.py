@@ -24,7 +24,7 @@ def held_bytes(deployment: TrainingDeployment, exchanges: Exchanges, device: int
         "workspace": float(framework.workspace_bytes),
     }
     if more := exchanges.agreement.held_bytes:
-        held["exchange state"] = exchanges.device_parameters(device) * more
+        held["exchange state"] = sum(one.parameters / one.sharding.weight_parts(one.ranks) for one in parts) * more
     if exchanges.zero == 2:  # whole until their bucket has gone, while the next one fills
         whole = exchanges.device_parameters(device) * gradient_width
         held["gradients on their way"] = min(whole, 2.0 * framework.bucket_bytes)

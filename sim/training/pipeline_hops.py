@@ -13,6 +13,7 @@ from hardware_models.collectives import AnyFabric, HierarchicalFabric
 from hardware_models.topology.groups import RankGroup, group_fabric
 from hardware_models.topology.placement import Placement
 from sim.training.deployment import TrainingDeployment
+from sim.training.node_places import slower
 
 
 class PipelineHops:
@@ -26,9 +27,17 @@ class PipelineHops:
         self._across = self._network() if self.apart < self.unit < self.apart * layout.pp else None
         self.seconds_s = {False: deployment.send_s, True: self._across_s()}  # of a send, by whether it leaves a server
 
-    def seconds(self, source: int, target: int) -> float:
-        """One send of activations or their gradients, made whole on every tensor-parallel rank that needs it so."""
-        return self.seconds_s[self.leaves(source, target)]
+    def seconds(self, source: int, target: int, slowdown: float = 1.0) -> float:
+        """One send of activations or their gradients, made whole on every tensor-parallel rank that needs it so.
+
+        slowdown: times as long that the slowest pair of servers takes over which it goes.
+        """
+        alike_s = self.seconds_s[self.leaves(source, target)]
+        fabric = self.fabric(source, target)
+        if slowdown == 1.0 or fabric is None:
+            return alike_s
+        wire_s = [slower(fabric, times).seconds("send_recv", self.deployment.send_bytes) for times in (1.0, slowdown)]
+        return alike_s + float(wire_s[1] - wire_s[0])
 
     def to_stages_s(self) -> tuple[float, ...]:
         """Of each stage, what a send from the one before takes; 0 for the first and within a device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from hardware_models.training_framework import TrainingFramework
 from sim.training.expert_links import ExpertLinks
 from workloads.training.operator import ExpertExchange, Repeated, TrainingOp, TrainingOperator
 
-FACTORS = ("matrix products", "attention", "passes", "collectives", "software")
+FACTORS = ("matrix products", "attention", "passes", "collectives", "software", "uneven routing")
+SOFTWARE, ROUTING = FACTORS.index("software"), FACTORS.index("uneven routing")
+NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 
 
 class Spent(NamedTuple):
@@ -55,10 +58,17 @@ class Spent(NamedTuple):
             self.expert_s + other.expert_s,
         )
 
-    def launched(self, launch_s: float) -> Spent:
-        """With what the devices wait where the host, a kernel every so many seconds, cannot keep up."""
-        wait_s = self.kernels * launch_s - self.seconds
-        return self if wait_s <= 0 else self._replace(launch_s=self.launch_s + wait_s)
+    def launched(self, launch_s: float, sigma: float = 0.0) -> Spent:
+        """With what the devices wait where the host, a kernel every so many seconds, cannot keep up; and as unsure as
+        it makes a step if it may be slower. sigma: standard deviation of the logarithm of the host's seconds.
+        """
+        host_s = self.kernels * launch_s
+        wait_s = max(0.0, host_s - self.seconds)
+        late_s = max(0.0, host_s * math.exp(NORMAL_90 * sigma) - self.seconds - wait_s) / NORMAL_90
+        if not wait_s and late_s <= self.unsure_s[SOFTWARE]:
+            return self
+        unsure = (*self.unsure_s[:SOFTWARE], max(late_s, self.unsure_s[SOFTWARE]), *self.unsure_s[SOFTWARE + 1 :])
+        return self._replace(launch_s=self.launch_s + wait_s, unsure_s=unsure)
 
     def times(self, count: float) -> Spent:
         """So many times the same."""
@@ -104,6 +114,9 @@ class OperatorPrices:
         """Its forward, exchanges before and after it included."""
         work = total(self.op(op) for op in operator.forward)
         before, after = operator.forward_before, operator.forward_after
+        if operator.host_waits:
+            experts = self.framework.experts
+            work = work.plus(Spent(launch_s=operator.host_waits * (experts.wait_s + experts.launch_s)))
         if operator.part == "matrix" and self.framework.tensor_parallel_chunks > 1:
             return self.in_chunks(work, before or after)
         return self.exchange(before).plus(work).plus(self.exchange(after))

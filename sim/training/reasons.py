@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from policies.parallelism.mapping import Mapping
+from sim.training.power_smoothing import smoothing_of
 from sim.training.simulate import TrainingRun
+from sim.training.unused_keys import unused_keys
 from workloads.models.architecture import MoeMlp
 
 WORDS = {
@@ -34,14 +37,39 @@ def bottleneck(summary: dict[str, Any]) -> str:
     return f"{text}; GPUs wait {idle:.0%} of it, most for {cause}."
 
 
+def mapping_sentence(mapping: Mapping) -> str:
+    """Who placed the nodes, what that saves of sends and rings, and whether it is proved."""
+    proved = "; no order saves more, proved for Pipette's closed form" if mapping.optimal else ""
+    if mapping.by == "identity":
+        return f"links are unequal, and nodes stand in their own order (node_mapping = identity){proved}"
+    return (
+        f"links are unequal: nodes stand as node_mapping = {mapping.by} says, where sends and rings take"
+        f" {mapping.gain_fraction:.1%} fewer seconds than in the nodes' own order{proved}"
+    )
+
+
+def _what_disturbs(run: TrainingRun) -> str:
+    """What makes a step longer than that of a cluster that is all alike."""
+    training = run.deployment.scenario.training
+    found = ["unequal links"] if run.mapping is not None else []
+    filler = smoothing_of(run.deployment.scenario).longer_passes_fraction
+    if filler:
+        found.append(f"filler kernels, beside which passes take {filler:.1%} longer,")
+    if training.jitter_fraction or training.slow_gpus or training.slow_cards:
+        found.append("slow or varying GPUs and cards")
+    return " and ".join(found)
+
+
 def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
     """What must be known."""
     deployment = run.deployment
     said = []
+    if run.mapping is not None:
+        said.append(mapping_sentence(run.mapping))
     if run.step_s > run.undisturbed_s:
         more = run.step_s / run.undisturbed_s - 1.0
         said.append(
-            f"slow or varying GPUs and cards make the step {more:.1%} longer than {run.undisturbed_s:.4g} s, which it"
+            f"{_what_disturbs(run)} make the step {more:.1%} longer than {run.undisturbed_s:.4g} s, which it"
             " would take if all were alike; the figures are those of the copy that keeps the others waiting"
         )
     idle = deployment.cluster_gpus - deployment.layout.gpus
@@ -61,4 +89,4 @@ def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
         said.append(f"stages hold {min(sizes)} to {max(sizes)} layers: the others wait for the longest")
     if summary["usd_per_gpu_h"] is None:
         said.append(f"{deployment.gpu.name} has no list price: no cost is given")
-    return said
+    return [*said, *unused_keys(run)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hardware_models.errors import DoesNotFitError
+from policies.parallelism.mapping import Mapping
 from policies.task_graph import TaskGraph
 from sim.graph.executor import execute
 from sim.graph.max_plus import crowded_link
@@ -12,10 +13,13 @@ from sim.graph.memory import MemoryLedger
 from sim.graph.order import compile_graph
 from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
-from sim.training.deployment import TrainingDeployment, deploy_training
+from sim.training.deployment import TrainingDeployment
 from sim.training.disturbed import cards_crossed, copies_to_run, disturb, latest_copy, side_by_side
 from sim.training.memory import MemoryUse, memory_use
+from sim.training.node_mapping import deploy_mapped
+from sim.training.power_smoothing import smoothing_of
 from sim.training.step_graph import StepGraphBuilder, step_seconds
+from sim.training.unequal_links import UnequalLinks
 from sim.training_scenario import TrainingScenario
 
 
@@ -30,6 +34,7 @@ class TrainingRun:
     memory: MemoryUse
     step_s: float  # from one step to the next
     undisturbed_s: float  # the same if all GPUs and links were alike
+    mapping: Mapping | None = None  # of nodes, on a cluster whose links are unequal
 
 
 def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> TrainingRun:
@@ -37,11 +42,14 @@ def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> Tra
 
     exact: on SimPy's clock even where nothing shares a link, and max-plus gives the same times.
     """
-    return simulate_deployment(deploy_training(scenario), exact=exact)
+    deployment, mapping = deploy_mapped(scenario)
+    return simulate_deployment(deployment, mapping, exact=exact)
 
 
-def simulate_deployment(deployment: TrainingDeployment, *, exact: bool = False) -> TrainingRun:
-    """The same of a scenario that is deployed."""
+def simulate_deployment(
+    deployment: TrainingDeployment, mapping: Mapping | None = None, *, exact: bool = False
+) -> TrainingRun:
+    """The same of a scenario that is deployed; mapping: by which its nodes have their places."""
     scenario = deployment.scenario
     builder = StepGraphBuilder(deployment)
     graph = builder.build()
@@ -52,19 +60,25 @@ def simulate_deployment(deployment: TrainingDeployment, *, exact: bool = False) 
     together = not deployment.schedule.post_validates
     step_s = alike_s = step_seconds(graph, times, together=together)
     training = scenario.training
-    if training.jitter_fraction or training.slow_gpus or training.slow_cards:
-        times = _disturbed(builder, exact=exact)
+    links = UnequalLinks.of(builder)
+    beside = smoothing_of(scenario).longer_passes_fraction
+    if links or training.jitter_fraction or training.slow_gpus or training.slow_cards or beside:
+        times = _disturbed(builder, links, exact=exact)
         step_s = step_seconds(graph, times, together=together)
-    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s)
+    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s, mapping)
 
 
-def _disturbed(builder: StepGraphBuilder, *, exact: bool) -> Times:
+def _disturbed(builder: StepGraphBuilder, links: UnequalLinks | None, *, exact: bool) -> Times:
     """Times of the copy that keeps the others waiting; its durations replace those of the graph."""
     graph, deployment = builder.graph, builder.deployment
+    training = deployment.scenario.training
+    named = bool(training.jitter_fraction or training.slow_gpus or training.slow_cards)
     crossing = cards_crossed(graph, deployment, builder.receivers, builder.exchanges.collectives)
-    copies = copies_to_run(deployment, len(graph), crossing)
-    many = side_by_side(graph, copies)
-    disturb(many, deployment, len(graph), crossing)
+    pipelines = list(range(copies_to_run(deployment, len(graph), crossing, unequal=named and links is not None)))
+    if links is not None and not named:
+        pipelines = links.pipelines()
+    many = side_by_side(graph, copies := len(pipelines))
+    disturb(many, deployment, len(graph), crossing, {} if links is None else links.factors(pipelines))
     ran = execute(many) if exact else _run(many)
     graph.duration_s, times = latest_copy(many, ran, len(graph), copies)
     return times

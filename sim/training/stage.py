@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, replace
 
 from hardware_models.dtypes import bytes_per_element
@@ -15,7 +16,10 @@ from workloads.models.weights import Weight, embedding_weights, head_weights, la
 from workloads.training.cut import Cut, Kernels
 from workloads.training.ends import embedding_operators, head_operators, loss_working_bytes
 from workloads.training.layer import layer_operators
+from workloads.training.mtp import mtp_operators, mtp_parameters
 from workloads.training.operator import TrainingOperator
+
+GROWING = ("dispatch", "combine")  # operators that take as long as the rows of a rank's experts are many, beside theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +54,19 @@ class Pass:
 
     @classmethod
     def of(cls, operators: tuple[TrainingOperator, ...], prices: OperatorPrices) -> Pass:
-        """Priced on a rank."""
-        return cls(
-            operators,
-            total(prices.forward(one) for one in operators),
-            total(prices.backward_input(one) for one in operators),
-            total(prices.backward_weight(one) for one in operators),
+        """Priced on a rank. Where the host waits for counts in every layer, it launches no layer ahead forward."""
+        forward = total(prices.forward(one) for one in operators)
+        given, weight = (
+            total(price(one) for one in operators) for price in (prices.backward_input, prices.backward_weight)
         )
+        if any(one.host_waits for one in operators):
+            software = prices.framework
+            forward = forward.launched(software.experts.launch_s, software.host_sigma)
+            both = given.plus(weight)
+            late = both.launched(software.experts.launch_s, software.host_sigma)
+            given = given.plus(Spent(launch_s=late.launch_s - both.launch_s))
+            given = given._replace(unsure_s=tuple(a - b for a, b in zip(late.unsure_s, weight.unsure_s, strict=True)))
+        return cls(operators, forward, given, weight)
 
     @property
     def weight_input_bytes(self) -> float:
@@ -77,9 +87,10 @@ class StagePricer:
         kernels: Kernels,
         prices: OperatorPrices,
         recompute: Recompute,
+        mtp_layers: int = 0,
     ) -> None:
         self.architecture, self.cut, self.kernels = architecture, cut, kernels
-        self.prices, self.recompute = prices, recompute
+        self.prices, self.recompute, self.mtp_layers = prices, recompute, mtp_layers
         self.vocabulary = padded_vocabulary(architecture.vocab_size, cut.tp)
         width = bytes_per_element(cut.dtype)
         self.input_bytes = cut.residual_tokens * architecture.hidden_size * width  # of a layer, and of a send
@@ -90,6 +101,14 @@ class StagePricer:
             Pass.of(embedding_operators(architecture, cut, kernels), prices),
             Pass.of(head_operators(architecture, cut, kernels, vocabulary=self.vocabulary), prices),
         )
+        more = mtp_operators(architecture, cut, kernels, vocabulary=self.vocabulary) if mtp_layers else ()
+        self._mtp = Pass.of(more, prices)
+
+    def at_clock(self, clock: float) -> StagePricer:
+        """The same at another core clock, a share of boost."""
+        prices = copy(self.prices)
+        prices.clock = clock
+        return StagePricer(self.architecture, self.cut, self.kernels, prices, self.recompute, self.mtp_layers)
 
     def all_layers(self) -> Spent:
         """Forward and backward of every layer for one micro-batch."""
@@ -106,11 +125,26 @@ class StagePricer:
                 seconds[layer] = work.forward.seconds + work.backward.seconds
         return seconds
 
+    def expert_seconds(self, group: LayerGroup) -> float:
+        """Of a layer of a group, forward and backward, what grows with the rows of the rank's experts."""
+        operators = self._layers[group].operators
+        again = {one.name for one in self.recompute.again(operators, 0)}
+        seconds = 0.0
+        for one in operators:
+            if one.name in GROWING or one.name.startswith("experts_"):
+                seconds += self.prices.forward(one).seconds * (2.0 if one.name in again else 1.0)
+                seconds += self.prices.backward_input(one).seconds + self.prices.backward_weight(one).seconds
+        return seconds
+
     def end_seconds(self) -> tuple[float, float]:
         """Forward and backward of what stands before the first layer, and after the last."""
-        first, last = (
-            end.forward.seconds + end.backward_input.seconds + end.backward_weight.seconds for end in self._ends
+        first, last, module = (
+            end.forward.seconds + end.backward_input.seconds + end.backward_weight.seconds
+            for end in (*self._ends, self._mtp)
         )
+        if self.mtp_layers:
+            layer = self._of_layers([self._last_group])
+            last += self.mtp_layers * (module + layer.forward.seconds + layer.backward.seconds)
         return first, last
 
     def stage(self, layers: LayerRange, *, first: bool | None = None, last: bool | None = None) -> StageWork:
@@ -119,9 +153,10 @@ class StagePricer:
         """
         first = layers.start == 0 if first is None else first
         last = layers.stop == layers.total if last is None else last
+        mtp = self.mtp_layers if last else 0
         groups = [group for group in self.architecture.groups for _ in range(layers.count(group))]
-        work = self._of_layers(groups)
-        ends = [end for end, here in zip(self._ends, (first, last), strict=True) if here]
+        work = self._of_layers([*groups, *[self._last_group] * mtp])
+        ends = [end for end, here in zip(self._ends, (first, last), strict=True) if here] + [self._mtp] * mtp
         for end in ends:
             saved = sum(one.saved_bytes for one in end.operators)
             work = replace(
@@ -146,7 +181,7 @@ class StagePricer:
             backward_input=work.backward_input.launched(launch_s),
             backward_weight=work.backward_weight.launched(launch_s),
             parameters=self._parameters(layers, first=first, last=last),
-            expert_parameters=self._expert_parameters(layers),
+            expert_parameters=self._expert_parameters(layers, mtp),
             tied_bytes=self._table() * 4.0 if tied else 0.0,
         )
 
@@ -198,10 +233,12 @@ class StagePricer:
 
     def _parameters(self, layers: LayerRange, *, first: bool, last: bool) -> float:
         architecture, tp = self.architecture, self.cut.tp
-        count = self._expert_parameters(layers) + sum(
-            layers.count(group) * _elements(layer_weights(architecture, group, tp), experts=False)
+        mtp = self.mtp_layers if last else 0
+        count = self._expert_parameters(layers, mtp) + sum(
+            self._count(layers, group, mtp) * _elements(layer_weights(architecture, group, tp), experts=False)
             for group in architecture.groups
         )
+        count += mtp * mtp_parameters(architecture)
         if first:
             count += _elements(embedding_weights(architecture, tp)) + self._padding()
         if last:
@@ -210,13 +247,21 @@ class StagePricer:
             count += 0 if shares else self._padding()
         return count
 
-    def _expert_parameters(self, layers: LayerRange) -> float:
+    @property
+    def _last_group(self) -> LayerGroup:
+        """The last layer's, like which the layers of multi-token prediction are."""
+        return max(self.architecture.groups, key=lambda group: max(group.layers))
+
+    def _count(self, layers: LayerRange, group: LayerGroup, mtp: int) -> int:
+        return layers.count(group) + (mtp if group == self._last_group else 0)
+
+    def _expert_parameters(self, layers: LayerRange, mtp: int) -> float:
         """Of the rank's part of the routed experts."""
         share = self.cut.experts
         whole = 0.0
         for group in self.architecture.groups:
             weights = layer_weights(self.architecture, group)
-            whole += layers.count(group) * (_elements(weights) - _elements(weights, experts=False))
+            whole += self._count(layers, group, mtp) * (_elements(weights) - _elements(weights, experts=False))
         return whole / (share.ep * share.etp)
 
     def _padding(self) -> float:

@@ -106,6 +106,7 @@ class StepGraphBuilder:
         for index, slot in enumerate(program):
             seconds = columns[slot.work][slot.stage] * pairs.get(index, 1.0)
             tasks = self.exchanges.compute(self.graph, one.compute, one.data, slot, seconds, final=index in final)
+            self.exchanges.slots |= dict.fromkeys(tasks, slot)
             self.first.append(tasks[0])
             self.last.append(tasks[-1])
             self._hold(one.pool, slot, tasks)

@@ -1,6 +1,7 @@
 """What the tasks of a training step are called, beside the passes of its pipeline schedule."""
 
 HOST = "host"
+LAUNCH = "launch"  # by the host, while a device waits
 GATHER = "param gather"
 REDUCE = "grad reduce"
 TIED = "tied embedding"

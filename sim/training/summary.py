@@ -11,14 +11,16 @@ from hardware_models import catalog
 from hardware_models.collectives import AnyFabric, HierarchicalFabric
 from hardware_models.device import Device
 from hardware_models.ops import AttentionTraining, Elementwise, Gemm
-from sim.training.energy import step_energy_j
-from sim.training.pricing import FACTORS, NOTHING, Spent
+from sim.training.energy_account import step_account
+from sim.training.pricing import FACTORS, NORMAL_90, NOTHING, ROUTING, SOFTWARE, Spent
 from sim.training.reasons import bottleneck, notes
+from sim.training.shared_errors import calibrations
 from sim.training.simulate import TrainingRun
-from sim.training.step_kinds import GATHER, HOST, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD
+from sim.training.step_kinds import GATHER, HOST, LAUNCH, OPTIMIZER, REDUCE, SEND_BACKWARD, SEND_FORWARD
+from sim.training.step_power import StepPower, power_notes
+from sim.training.uneven_routing import routing_unsure_s
 from sim.training.work_done import model_flop_per_token
 
-NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 GRADES = ("measured", "quoted", "assumed")
 PASSES = ("forward", "backward", "backward_input", "backward_weight")
 
@@ -36,7 +38,9 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
     rate = tokens * per_token / step_s / layout.gpus
     repeated = sum(one.recompute.matrix_flop + one.recompute.masked_flop for one in deployment.stages)
     again = repeated * layout.micro_batches / layout.pp
-    energy_j = step_energy_j(run, idle_s)
+    power = StepPower.of(run)
+    spent_j = power.parts_j
+    energy_j = sum(spent_j.values())
     price = catalog.price_usd_per_gpu_h(deployment.gpu.variation_of or deployment.gpu.name)
     usd_per_s = None if price is None else price * deployment.cluster_gpus / 3600.0
     summary: dict[str, Any] = {
@@ -69,12 +73,15 @@ def summarise(run: TrainingRun) -> dict[str, Any]:
         "usd_per_gpu_h": price,
         "usd_per_billion_tokens": None if usd_per_s is None else usd_per_s * step_s / tokens * 1e9,
     }
-    summary["interval_90"] = _intervals(summary, _step_interval(run, step_s))
+    summary["energy"] = step_account(deployment, spent_j, power.cluster.mean_w, step_s, tokens)
+    summary["power"] = power.entry()
+    summary["interval_90"] = intervals(summary, step_interval(run, step_s))
     summary["unsure"] = dict(zip(FACTORS, unsure_s(run), strict=True))
-    summary["grades"] = _grades(run)
+    summary["calibrations"] = calibrations(run)
+    summary["grades"] = grades(run)
     summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
     summary["bottleneck"] = bottleneck(summary)
-    summary["notes"] = notes(run, summary)
+    summary["notes"] = notes(run, summary) + power_notes(summary["power"])
     return summary
 
 
@@ -87,7 +94,8 @@ def _streams(run: TrainingRun) -> tuple[list[float], dict[tuple[int, str], float
         if stream < 0:
             continue
         place = graph.streams[stream]
-        taken[place.device, kind] = taken.get((place.device, kind), 0.0) + duration
+        if kind != LAUNCH or place.name == "compute":  # elsewhere it keeps nobody waiting
+            taken[place.device, kind] = taken.get((place.device, kind), 0.0) + duration
         if place.name == "compute":
             busy[place.device] += duration
     return [run.step_s - one for one in busy], taken
@@ -128,7 +136,7 @@ def _shares(
         sums["memory"] += spent.memory_s + busy.get((device, OPTIMIZER), 0.0)
         sums["launch"] += spent.launch_s
         sums["network"] += spent.network_s - _hidden_s(spent, busy, device)
-        sums["host"] += run.deployment.framework.host_s_per_step
+        sums["host"] += busy.get((device, HOST), 0.0) + busy.get((device, LAUNCH), 0.0)
         sums["idle"] += idle
     return {f"{name}_fraction": value / step_s / len(idle_s) for name, value in sums.items()}
 
@@ -169,7 +177,7 @@ def _exposed(run: TrainingRun, step_s: float, busy: dict[tuple[int, str], float]
         "pipeline_sends_fraction": share(SEND_FORWARD, SEND_BACKWARD),
         "data_parallel_fraction": share(GATHER, REDUCE),
         "optimizer_fraction": share(OPTIMIZER),
-        "host_fraction": share(HOST),
+        "host_fraction": share(HOST, LAUNCH),
     }
 
 
@@ -201,18 +209,19 @@ def unsure_s(run: TrainingRun) -> list[float]:
     unsure[0] = float(np.hypot(unsure[0], matrix))
     exchanges = run.exchanges.unsure_s(device)
     unsure[3] += exchanges
-    unsure[4] = deployment.framework.host_s_per_step * deployment.framework.host_sigma
+    unsure[SOFTWARE] += deployment.framework.host_s_per_step * deployment.framework.host_sigma
+    unsure[ROUTING] = routing_unsure_s(deployment)
     return unsure
 
 
-def _step_interval(run: TrainingRun, step_s: float) -> list[float]:
+def step_interval(run: TrainingRun, step_s: float) -> list[float]:
     """The central 90 % of the step: factors err independently, each alike on all its operators."""
     sigma = float(np.sqrt(np.sum(np.square(unsure_s(run))))) / step_s
     low, high = step_s * np.exp(-NORMAL_90 * sigma), step_s * np.exp(NORMAL_90 * sigma)
     return [float(low), float(high)]
 
 
-def _intervals(summary: dict[str, Any], bars: list[float]) -> dict[str, list[float]]:
+def intervals(summary: dict[str, Any], bars: list[float]) -> dict[str, list[float]]:
     """[low, high] of what follows from the step's own: rates fall as it grows, costs grow with it."""
     step_s = summary["step_s"]
     low, high = (end / step_s for end in bars)
@@ -222,7 +231,8 @@ def _intervals(summary: dict[str, Any], bars: list[float]) -> dict[str, list[flo
     return found if cost is None else found | {"usd_per_billion_tokens": [cost * low, cost * high]}
 
 
-def _grades(run: TrainingRun) -> dict[str, str]:
+def grades(run: TrainingRun) -> dict[str, str]:
+    """How well each kind of input is known: the worst of what a step uses of it."""
     deployment = run.deployment
     device, dtype = Device(deployment.gpu), deployment.cut.dtype
     products = dtype if deployment.cut.fp8 is None else "fp8"

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from policies.parallelism.batch_size import BatchRamp, Phase, TrainingGoal, phases
+from hardware_models.errors import ImpossibleError
+from policies.parallelism.batch_size import KEY, BatchRamp, Phase, TrainingGoal, phases
+from sim.training.energy_account import whole_account
 from sim.training.simulate import simulate_training
 from sim.training_scenario import TrainingScenario
 
@@ -42,6 +44,7 @@ def time_to_train(scenario: TrainingScenario, summary: dict[str, Any]) -> dict[s
         "gpu_hours": total_s / 3600.0 * summary["cluster_gpus"],
         "usd": None if price is None else total_s / 3600.0 * summary["cluster_gpus"] * price,
         "energy_j": _energy_j(plan, seconds, summary),
+        "energy": whole_account(scenario, summary, total_s),
         "minimum_tokens": goal.minimum_tokens,
         "minimum_steps": goal.minimum_steps,
         "worth_of_a_token": goal.worth(training.global_batch_size * training.seq_length),
@@ -53,9 +56,18 @@ def _step_seconds(scenario: TrainingScenario, batches: list[int], full_s: float)
     full = scenario.training.global_batch_size
     sizes = sorted(set(batches) - {full})
     knots = sizes if len(sizes) <= KNOTS else [sizes[round(at)] for at in np.linspace(0, len(sizes) - 1, KNOTS)]
-    known = [simulate_training(_with_batch(scenario, size)).step_s for size in knots]
+    known = [_ramp_step_s(scenario, size) for size in knots]
     xs, ys = [*knots, full], [*known, full_s]
     return {size: float(np.interp(size, xs, ys)) for size in (*sizes, full)}
+
+
+def _ramp_step_s(scenario: TrainingScenario, batch: int) -> float:
+    """Of one batch size of a ramp; raises ImpossibleError naming the ramp where the plan cannot run it."""
+    try:
+        return simulate_training(_with_batch(scenario, batch)).step_s
+    except ImpossibleError as error:
+        ramp = scenario.training.rampup_batch_size
+        raise ImpossibleError(f"{KEY} = {ramp}: of its steps, {batch} sequences cannot be run: {error}") from None
 
 
 def _with_batch(scenario: TrainingScenario, batch: int) -> TrainingScenario:

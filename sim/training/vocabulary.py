@@ -10,13 +10,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hardware_models.errors import ImpossibleError
 from policies.parallelism.schedules import PipelineSchedule
 from policies.parallelism.schedules.vocabulary import VocabularyParallel
 from sim.training.pricing import NOTHING, total
 from sim.training.stage import Pass, StagePricer, StageWork, padded_vocabulary
+from sim.training_scenario import TrainingSection
 from workloads.models.stages import LayerRange
 from workloads.training.ends import embedding_operators, head_operators, loss_working_bytes
 from workloads.training.products import ProductWriter
+
+
+def mtp_layers(training: TrainingSection, schedule: PipelineSchedule) -> int:
+    """Layers of multi-token prediction; raises ImpossibleError where no one stage has their output projection."""
+    if training.mtp_num_layers and isinstance(schedule, VocabularyParallel):
+        raise ImpossibleError(
+            f"training.mtp_num_layers = {training.mtp_num_layers}: a schedule that divides the vocabulary over the"
+            " pipeline has no stage with an output projection of its own; set it to 0, or take another schedule"
+        )
+    return training.mtp_num_layers
 
 
 def stage_works(

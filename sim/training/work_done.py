@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from workloads.models.architecture import LatentAttentionSpec, ModelArchitecture
-from workloads.models.counts import active_matmul_parameters
+from workloads.models.counts import active_matmul_parameters, visible_pairs
 
 
 def model_flop_per_token(architecture: ModelArchitecture, seq_length: int, vocabulary: int) -> float:
     """Forward and backward: 6 a matrix element that a token visits, the output projection's included, and 12 x layers x
-    heads x head width x sequence for attention, a causal mask's hidden half counted (PaLM, arXiv 2204.02311,
-    appendix B; Megatron-LM, arXiv 2104.04473, section 5.1).
+    heads x head width x sequence for attention, a causal mask's hidden half counted, pairs beyond a sliding window not
+    (PaLM, arXiv 2204.02311, appendix B; Megatron-LM, arXiv 2104.04473, section 5.1).
     """
     matrices = active_matmul_parameters(architecture) + vocabulary * architecture.hidden_size
-    attention = sum(group.count * attention_width(group.attention) for group in architecture.groups)
-    return 6.0 * matrices + 6.0 * seq_length * attention
+    return 6.0 * matrices + attention_flop_per_token(architecture, seq_length)
+
+
+def attention_flop_per_token(architecture: ModelArchitecture, seq_length: int) -> float:
+    """Attention's part of it, of which a causal mask hides half."""
+    everything = float(visible_pairs(float(seq_length), 0.0))
+    width = 0.0
+    for group in architecture.groups:
+        seen = float(visible_pairs(float(seq_length), 0.0, group.attention.window)) / everything
+        width += group.count * attention_width(group.attention) * seen
+    return 6.0 * seq_length * width
 
 
 def attention_width(spec: object) -> float:

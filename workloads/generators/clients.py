@@ -28,6 +28,10 @@ class Client:
     prompt_tokens: Lengths
     output_tokens: Lengths
     tie: Checkerboard | float = 0.0
+    priority: int = 0  # lower is served first
+
+    def __post_init__(self) -> None:
+        check.whole("priority", self.priority, least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,4 +73,5 @@ class ClientMix:
             prompt_tokens=np.concatenate([prompt for prompt, _ in drawn])[order],
             output_tokens=np.concatenate([output for _, output in drawn])[order],
             tenant=[names[i] for i in who.tolist()],
+            priority=np.array([client.priority for client in self.clients])[who],
         )

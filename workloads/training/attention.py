@@ -14,7 +14,9 @@ STANDARD = "standard"
 
 
 def attention_core(spec: AttentionSpec, cut: Cut, kernels: Kernels) -> TrainingOperator:
-    """Scores, softmax and values of one rank's heads."""
+    """Scores, softmax and values of one rank's heads. A sliding window spares a fused kernel work, not a chain, whose
+    mask hides what was computed, nor ranks that share a sequence.
+    """
     if cut.cp > 1:
         return _shared(spec, cut)
     return _chain(spec, cut, kernels) if cut.attention == STANDARD else _fused(spec, cut)
@@ -27,8 +29,8 @@ def _fused(spec: AttentionSpec, cut: Cut) -> TrainingOperator:
     def kernel(backward: bool) -> AttentionTraining:
         return AttentionTraining(
             batch=cut.micro_batch, queries=cut.queries, keys=cut.queries, heads=heads, kv_heads=kv_heads,
-            qk_dim=spec.head_dim, v_dim=spec.head_dim, causal=True, dtype=cut.dtype, backward=backward,
-            implementation=cut.attention,
+            qk_dim=spec.head_dim, v_dim=spec.head_dim, causal=True, window=spec.window, dtype=cut.dtype,
+            backward=backward, implementation=cut.attention,
         )  # fmt: skip
 
     given = cut.tokens * (heads + 2 * kv_heads) * spec.head_dim * bytes_per_element(cut.dtype)

@@ -1,24 +1,21 @@
 """A mixture-of-experts layer in training: router, rows to their experts and back, experts, shared experts.
 
-Routing is balanced: every expert gets as many rows as every other, every rank sends and receives alike. The products of
-a rank's experts are so many dense products (Transformer Engine's GroupedLinear; against TensorRT-LLM's grouped kernel
-on H100, of 512 to 4,096 rows an expert, medians of 1.02 in bf16 and 0.95 in fp8). A token's weights for its experts are
-multiplied in with the activation (Megatron Core), so that outputs of experts need not be kept.
+Experts of a rank get as many rows as each other; ranks wait for the busiest of them. The products of a rank's experts
+are so many dense products (Transformer Engine's GroupedLinear; against TensorRT-LLM's grouped kernel on H100, of 512 to
+4,096 rows an expert, medians of 1.02 in bf16 and 0.95 in fp8). A token's weights for its experts are multiplied in with
+the activation (Megatron Core), so that outputs of experts need not be kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import Collective, Elementwise
 from workloads.models.architecture import MoeMlp
+from workloads.training.expert_passes import biased, mapped, padded, scored
 from workloads.training.expert_share import ExpertShare
-from workloads.training.operator import ExpertExchange, Repeated, TrainingOperator
+from workloads.training.operator import ExpertExchange, TrainingOperator
 from workloads.training.products import ProductWriter
-
-WIDE = 2.0  # 16-bit elements in one of fp32, which the router's scores are
-ROUTER_KERNELS = 10.0  # passes over scores: cast, softmax, top k, sums for balance, maps of rows; assumed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +36,14 @@ class ExpertWriter(ProductWriter):
             self.norm("mlp_norm"),
             self._router(spec),
             self._dispatch(spec),
+            *mapped(self, spec),
             self._gathered("experts_gather", spec),
+            *padded(self, "experts_pad", rows),
             self.local("experts_up_proj", rows=rows, n=up * width, k=hidden, count=local),
             self.activation(rows * width, gated=spec.gated, bias=spec.expert_bias, name="experts_activation"),
             self.local("experts_down_proj", rows=rows, n=hidden, k=width, count=local, fed_by="experts_activation"),
+            *biased(self, spec, rows, local),
+            *padded(self, "experts_unpad", rows),
             self._scattered("experts_scatter", spec),
             self._combine(spec),
             *self._shared(spec),
@@ -50,24 +51,16 @@ class ExpertWriter(ProductWriter):
         ]
 
     def rows(self, spec: MoeMlp) -> float:
-        """Of one rank's experts: as many as it sends, of all ranks that share an expert."""
-        return self.cut.residual_tokens * spec.top_k * self.share.etp
+        """Of the busiest rank's experts: on average as many as it sends, of all ranks that share an expert."""
+        return self.cut.residual_tokens * spec.top_k * self.share.etp * self.share.busiest
 
     def _router(self, spec: MoeMlp) -> TrainingOperator:
-        """Scores, their largest, and where each row goes; in 16 bits, scores then in fp32."""
+        """Scores, their largest, and where each row goes."""
         product = self.local(
             "router", rows=self.cut.residual_tokens, n=spec.experts, k=self.architecture.hidden_size, narrow=False,
             fed_by="mlp_norm",
         )  # fmt: skip
-        scores = self.cut.residual_tokens * spec.experts
-        step = self.stream(scores, reads=WIDE, writes=WIDE)
-        chosen, back = Repeated(op=step, count=ROUTER_KERNELS), Repeated(op=step, count=ROUTER_KERNELS / 2)
-        return replace(
-            product,
-            forward=(*product.forward, chosen),
-            backward_input=(back, *product.backward_input),
-            saved_bytes=product.saved_bytes + scores * bytes_per_element("fp32"),
-        )
+        return scored(self, product, spec)
 
     def _dispatch(self, spec: MoeMlp) -> TrainingOperator:
         """Rows are copied in the order of the ranks they go to, and, on arrival, in that of its experts; backward a
@@ -114,11 +107,12 @@ class ExpertWriter(ProductWriter):
             return None
         row = self.architecture.hidden_size * self.kept_width(narrow=narrow)
         tokens = self.cut.residual_tokens
+        arriving = tokens * share.busiest  # on the busiest rank
         if not share.once_per_server:
-            return ExpertExchange(kind="all_to_all", payload_bytes=tokens * spec.top_k * row, ranks=share.ep)
+            return ExpertExchange(kind="all_to_all", payload_bytes=arriving * spec.top_k * row, ranks=share.ep)
         return ExpertExchange(
             kind="all_to_all",
-            payload_bytes=tokens * share.visited_ranks(spec) * row,
+            payload_bytes=arriving * share.visited_ranks(spec) * row,
             ranks=share.ep,
             across_bytes=tokens * share.visited_servers(spec) * row,
         )

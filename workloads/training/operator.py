@@ -73,4 +73,5 @@ class TrainingOperator:
     beside_weight: Collective | None = None
     forward_steps: tuple[ContextStep, ...] = ()  # with context-parallel ranks
     backward_steps: tuple[ContextStep, ...] = ()
+    host_waits: int = 0  # in its forward, times that the host waits for the device with nothing more queued
     working_bytes: float = 0.0  # for what context-parallel ranks send, while it computes

@@ -26,6 +26,7 @@ class Fp8Recipe:
     gradient_reads: float  # backward, an element of the output's gradient
     gradient_writes: float
     kept_bytes: float = 1.0
+    kernels: int = 1  # that turn one tensor
 
     @property
     def sent_bytes(self) -> float:
@@ -40,7 +41,8 @@ FP8_RECIPES: dict[str, Fp8Recipe] = {
         input_reads=1.0, input_writes=1.0, again_reads=0.0, again_writes=0.0, gradient_reads=1.0, gradient_writes=1.0
     ),
     "current": Fp8Recipe(
-        input_reads=2.0, input_writes=1.0, again_reads=0.0, again_writes=0.0, gradient_reads=2.0, gradient_writes=1.0
+        input_reads=2.0, input_writes=1.0, again_reads=0.0, again_writes=0.0, gradient_reads=2.0, gradient_writes=1.0,
+        kernels=3,  # its largest value, the scale, the rounding
     ),
     "blockwise": Fp8Recipe(
         input_reads=1.0, input_writes=TILED_BYTES / 2, again_reads=TILED_BYTES / 2, again_writes=TILED_BYTES / 2,

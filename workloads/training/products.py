@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import Collective, Elementwise, Gemm, Size
@@ -89,6 +89,11 @@ class ProductWriter:
             beside_weight=self.collective("reduce_scatter" if divided else "all_reduce", summed),
         )  # fmt: skip
 
+    def with_bias(self, product: TrainingOperator, n: int) -> TrainingOperator:
+        """The product with a bias on `n` of its columns, added and summed up by passes of their own."""
+        forward, backward = self._bias(n, True, reads=1, writes=1), self._bias(n, True, reads=1, writes=0)
+        return replace(product, forward=product.forward + forward, backward_weight=product.backward_weight + backward)
+
     def row_parallel(
         self, name: str, *, n: int, k: int, bias: bool, narrow: bool = True, fed_by: str = ""
     ) -> TrainingOperator:
@@ -121,9 +126,13 @@ class ProductWriter:
         return TrainingOperator(
             name=name,
             part="matrix",
-            forward=(*self.turned_input(rows * k, narrow=narrow), self.gemm(each, n, k, narrow=narrow, count=count)),
+            forward=(
+                *self.turned_input(rows * k, narrow=narrow, count=count),
+                self.gemm(each, n, k, narrow=narrow, count=count),
+            ),
             backward_input=(
-                *self.turned_gradient(rows * n, narrow=narrow), self.gemm(each, k, n, narrow=narrow, count=count)
+                *self.turned_gradient(rows * n, narrow=narrow, count=count),
+                self.gemm(each, k, n, narrow=narrow, count=count),
             ),
             backward_weight=self.weight_gradient(rows, n, k, bias=False, narrow=narrow, count=count),
             saved_bytes=saved,
@@ -190,15 +199,15 @@ class ProductWriter:
             return None
         return Collective(kind=kind, payload_bytes=payload_bytes, ranks=self.cut.tp)
 
-    def turned_input(self, elements: float, *, narrow: bool) -> Ops:
-        """A product's input to fp8."""
+    def turned_input(self, elements: float, *, narrow: bool, count: float = 1) -> Ops:
+        """A product's input to fp8, or those of `count` products."""
         recipe = self.cut.fp8 if narrow else None
-        return () if recipe is None else (self._turned(elements, recipe.input_reads, recipe.input_writes))
+        return () if recipe is None else self._turned(elements, recipe.input_reads, recipe.input_writes, count)
 
-    def turned_gradient(self, elements: float, *, narrow: bool) -> Ops:
-        """The gradient of a product's output to fp8."""
+    def turned_gradient(self, elements: float, *, narrow: bool, count: float = 1) -> Ops:
+        """The gradient of a product's output to fp8, or those of `count` products."""
         recipe = self.cut.fp8 if narrow else None
-        return () if recipe is None else (self._turned(elements, recipe.gradient_reads, recipe.gradient_writes))
+        return () if recipe is None else self._turned(elements, recipe.gradient_reads, recipe.gradient_writes, count)
 
     def weight_gradient(self, rows: float, n: int, k: int, *, bias: bool, narrow: bool = True, count: float = 1) -> Ops:
         """The product of input and gradient, added to the buffer by itself or by a pass of its own, and the bias's."""
@@ -216,8 +225,13 @@ class ProductWriter:
         ops.extend(self._bias(n, bias, reads=1, writes=0))
         return tuple(ops)
 
-    def _turned(self, elements: float, reads: float, writes: float) -> Ops:
-        return (self.stream(elements, reads=reads, writes=writes),)
+    def _turned(self, elements: float, reads: float, writes: float, count: float = 1) -> Ops:
+        recipe = self.cut.fp8
+        if recipe is None or count == 1 or not self.cut.experts.passes.turned_apart:
+            return (self.stream(elements, reads=reads, writes=writes),)
+        kernels = recipe.kernels
+        one = self.stream(elements / count, reads=reads / kernels, writes=writes / kernels)
+        return (Repeated(op=one, count=count * kernels),)
 
     def _bias(self, n: int, bias: bool, *, reads: float, writes: float) -> Ops:
         return (self.stream(self.cut.tokens * n, reads=reads, writes=writes),) if bias else ()

@@ -1,34 +1,37 @@
 """From a plan to its seconds and bytes, by levels of rising cost: what each says of the seconds bounds the next.
 
 Passes alone (`Bounds`), with exchanges (`exchange_bound_s`), the longest path through the step's graph as if nothing
-shared a link (`Paths`), and the step itself, simulated.
+shared a link (`Paths`), and the step itself, simulated. On a cluster whose links are unequal all these take links as
+fast as the fastest, and a last level places the nodes and simulates again (`sim.plan.training.mapped`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hardware_models.errors import ImpossibleError
+from policies.parallelism.mapping import Mapping
 from sim.graph.order import compile_graph
 from sim.plan.training.alive import alive, in_order
 from sim.plan.training.bounds import ROUNDING, Bound, Bounds
 from sim.plan.training.deployer import Deployer
 from sim.plan.training.exchange_bound import exchange_bound_s
+from sim.plan.training.mapped import has_unequal_links, in_own_order, map_nodes, with_equal_links
 from sim.plan.training.plan import TrainingPlan
 from sim.plan.training.steady import Repetition, SteadyStep, repeats, shortened
 from sim.plan.training.structure import StepStructure, UnlikeError, structure_key
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
 from sim.training.memory import held_bytes
-from sim.training.simulate import simulate_deployment
+from sim.training.simulate import TrainingRun, simulate_deployment
 from sim.training.step_graph import StepGraphBuilder
 from sim.training.summary import summarise
 from sim.training_scenario import TrainingScenario
 
-PASSES, EXCHANGES, PATH, SIMULATED = range(4)  # levels
+PASSES, EXCHANGES, PATH, SIMULATED, MAPPED = range(5)  # levels; the last where links are unequal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Grade:
     fits: bool = True
     refused: str = ""  # why the plan cannot be
     summary: dict[str, Any] = field(default_factory=dict, repr=False)  # of the last level
+    mapping: Mapping | None = None  # of nodes, at the level MAPPED
+    own_order_s: float = 0.0  # of the answer there: the step's seconds with every node at its own place
 
 
 class Evaluator:
@@ -49,7 +54,9 @@ class Evaluator:
 
     def __init__(self, base: TrainingScenario) -> None:
         training = base.training.model_copy(update={"check_memory": False})  # what does not fit is a result here
-        self.deployer = Deployer(base.model_copy(update={"training": training}))
+        self.base = base.model_copy(update={"training": training})
+        self.last = MAPPED if has_unequal_links(base) else SIMULATED
+        self.deployer = Deployer(with_equal_links(self.base))
         self.bounds = Bounds(self.deployer)
         self.paths = Paths()
 
@@ -60,6 +67,8 @@ class Evaluator:
     def next(self, grade: Grade) -> Grade:
         """One level up; a plan that cannot be is said to be at the last."""
         try:
+            if grade.level == SIMULATED:
+                return self._mapped(grade.plan)
             deployment = self.deployer.deploy(grade.plan)
             if grade.level == PASSES:
                 return self._with_exchanges(grade, deployment)
@@ -80,12 +89,27 @@ class Evaluator:
             step_s = max(step_s, self.paths.step_s(deployment) * (1 - ROUNDING))
         return Grade(grade.plan, PATH, step_s, grade.peak_bytes)
 
+    def _mapped(self, plan: TrainingPlan) -> Grade:
+        run = map_nodes(plan.scenario(self.base))
+        return replace(of_run(plan, run, MAPPED), mapping=run.mapping)
+
+    def beside_own_order(self, grade: Grade) -> Grade:
+        """A plan whose nodes are placed, or the same with every node at its own place, if that is faster."""
+        run = in_own_order(grade.plan.scenario(self.base))
+        if run.step_s < grade.step_s:
+            grade = replace(of_run(grade.plan, run, MAPPED), mapping=run.mapping)
+        return replace(grade, own_order_s=run.step_s)
+
 
 def simulated(plan: TrainingPlan, deployment: TrainingDeployment) -> Grade:
-    """The last level."""
-    run = simulate_deployment(deployment)
+    """The step on links that are alike."""
+    return of_run(plan, simulate_deployment(deployment), SIMULATED)
+
+
+def of_run(plan: TrainingPlan, run: TrainingRun, level: int) -> Grade:
+    """What a simulated step says of a plan."""
     peak = run.memory.peaks[run.memory.worst]
-    return Grade(plan, SIMULATED, run.step_s, peak.used_bytes, run.memory.fits, summary=summarise(run))
+    return Grade(plan, level, run.step_s, peak.used_bytes, run.memory.fits, summary=summarise(run))
 
 
 def peak_in_order_bytes(deployment: TrainingDeployment) -> float:

@@ -65,7 +65,7 @@ class ExchangeBound:
         if self.zero == 0:
             return np.zeros(self.pp)
         if self.zero == 3:
-            early_s = self._each("gather", self.columns.layers)[: self.pp] - self._host_s  # begins with the host's work
+            early_s = self._each("gather", self._pieces)[: self.pp] - self._host_s  # begins with the host's work
             return np.maximum(early_s, 0.0)
         if not self.deployment.overlap_param_gather:
             return self._each("gather")
@@ -77,7 +77,7 @@ class ExchangeBound:
         if self.exchanges.ranks == 1:
             return np.zeros(self.pp)
         if self.zero == 3:
-            return self._each("reduce", columns.layers)[: self.pp]
+            return self._each("reduce", self._pieces)[: self.pp]
         if self.deployment.overlap_grad_reduce:
             return self._in_parts(columns.backward_s, "reduce", self.exchanges.gradient_width)
         return self._each("reduce", np.ones_like(columns.layers))[: self.pp] if self.zero == 2 else self._each("reduce")
@@ -111,9 +111,9 @@ class ExchangeBound:
         after_backward_s = self.sends_s * waits
         if self.zero == 2 and not self.deployment.overlap_grad_reduce:
             after_backward_s = np.maximum(after_backward_s, self._each("reduce", np.ones_like(layers)))
-        if self.zero == 3:  # its last layer's reduction, then the next pass's first gathering
-            turn_s = self._each("gather", layers).reshape(-1, self.pp).min(axis=0)
-            turn_s = turn_s + self._each("reduce", layers).reshape(-1, self.pp).min(axis=0)
+        if self.zero == 3:  # its last part's reduction, then the next pass's first gathering
+            turn_s = self._each("gather", self._pieces).reshape(-1, self.pp).min(axis=0)
+            turn_s = turn_s + self._each("reduce", self._pieces).reshape(-1, self.pp).min(axis=0)
             after_backward_s = np.maximum(after_backward_s, np.tile(turn_s, len(layers) // self.pp))
         stands_s = self.shape.micro_batches * self._by_device(after_forward_s + after_backward_s)
         return np.asarray(stands_s - after_backward_s[: self.pp], dtype=np.float64)  # nobody waits after the last pass
@@ -123,7 +123,7 @@ class ExchangeBound:
         again, the best i: each loop takes it p - i micro-batches further, and for what is left over it stays on the
         slowest stage.
         """
-        if not isinstance(self.deployment.schedule, OneForwardOneBackward):
+        if self._pairs or not isinstance(self.deployment.schedule, OneForwardOneBackward):
             return 0.0
         works_s = self.columns.forward_s + self.columns.backward_s
         below = self.pp - np.arange(self.pp)  # micro-batches a loop
@@ -140,16 +140,27 @@ class ExchangeBound:
         if self.zero < 2:
             return 0.0
         if self.zero == 3:
-            each_s = 2 * self._each("gather", columns.layers) + self._each("reduce", columns.layers)
-            return many * float(self._by_device(columns.layers * each_s).max()) - self._host_s
+            each_s = 2 * self._each("gather", self._pieces) + self._each("reduce", self._pieces)
+            return many * float(self._by_device(self._pieces * each_s).max()) - self._host_s
         overlapped = self.deployment.overlap_grad_reduce
         parts = self._parts(self.exchanges.gradient_width) if overlapped else np.ones(len(columns.layers), np.int64)
         each_s = parts * self._each("reduce", parts)
         ends = slice(len(columns.layers) - self.pp, None)  # the stage whose backward is a device's first
         onward_s = np.append(self.sends_s[1:], 0.0)
-        back_s = np.cumsum((columns.backward_s + onward_s)[::-1])[::-1] - onward_s
-        first_s = columns.forward_s.sum() + self.sends_s.sum() + back_s - columns.backward_s * (1 - 1 / parts)
+        least_s = columns.backward_s - (columns.network_s if self._pairs else 0.0)
+        back_s = np.cumsum((least_s + onward_s)[::-1])[::-1] - onward_s
+        first_s = columns.forward_s.sum() + self.sends_s.sum() + back_s - least_s * (1 - 1 / parts)
         return float((first_s[ends] + many * self._by_device(each_s)).max())
+
+    @property
+    def _pairs(self) -> bool:
+        """Do passes run in pairs, which hide what ranks that share a layer exchange?"""
+        return self.deployment.scenario.training.overlap_moe_expert_parallel_comm
+
+    @property
+    def _pieces(self) -> NDArray[np.int64]:
+        """Into how many each stage's weights are cut that come together before a pass."""
+        return self.columns.layers * self.deployment.framework.gathering.collectives_per_layer
 
     def _parts(self, width: float) -> NDArray[np.int64]:
         """Into how many each stage's exchange is cut."""

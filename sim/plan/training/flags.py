@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sim.plan.training.plan import SPLITS, TrainingPlan
-from sim.training.deployment import TrainingDeployment
+from sim.training.deployment import TrainingDeployment, split_stages
+from workloads.models.stages import LayerRange
 
 RECOMPUTE = {
     "none": [],
@@ -33,6 +36,7 @@ def megatron_flags(plan: TrainingPlan, deployment: TrainingDeployment) -> tuple[
         f"--micro-batch-size {plan.micro_batch}",
         f"--global-batch-size {layout.global_batch}",
         f"--seq-length {training.seq_length}",
+        *([f"--mtp-num-layers {training.mtp_num_layers}"] if training.mtp_num_layers else []),
         *(["--sequence-parallel"] if plan.sequence_parallel else []),
     ]
     notes: list[str] = []
@@ -48,6 +52,8 @@ def megatron_flags(plan: TrainingPlan, deployment: TrainingDeployment) -> tuple[
         notes.append(f"no flag of Megatron-LM shards as '{plan.sharding}' does")
     _overlaps(plan, deployment, flags)
     flags.append(f"--{training.precision}" if training.precision != "fp8" else "--bf16 --fp8-format hybrid")
+    if training.optimizer.name != "adam":
+        notes.append(f"no flag of Megatron-LM asks for the optimizer '{training.optimizer.name}'")
     if plan.used_gpus < plan.gpus:
         notes.append(f"launch it on {plan.used_gpus:,} of the {plan.gpus:,} GPUs")
     return flags, notes
@@ -56,17 +62,31 @@ def megatron_flags(plan: TrainingPlan, deployment: TrainingDeployment) -> tuple[
 def _stages(plan: TrainingPlan, deployment: TrainingDeployment, flags: list[str], notes: list[str]) -> None:
     """The schedule, and how layers are split."""
     layers, stages = deployment.architecture.num_layers, len(deployment.stage_layers)
+    split = split_stages(deployment.scenario, deployment.pricer, deployment.schedule.stages(deployment.layout.pp))
     first, last = SPLITS.get(plan.split or "even", (False, False))
-    if plan.schedule.name == "interleaved_1f1b":
+    counted = first or last
+    uneven = not counted and len({part.stop - part.start for part in split}) > 1
+    if plan.schedule.name == "interleaved_1f1b" and not uneven:  # else the layout says how many chunks
         flags.insert(2, f"--num-layers-per-virtual-pipeline-stage {(layers + first + last) // stages}")
-    elif plan.schedule.name not in ("1f1b", "none"):
+    elif plan.schedule.name not in ("1f1b", "interleaved_1f1b", "none"):
         notes.append(f"no flag of Megatron-LM asks for the schedule '{plan.schedule}'")
     flags += ["--account-for-embedding-in-pipeline-split"] if first else []
     flags += ["--account-for-loss-in-pipeline-split"] if last else []
-    if not (first or last) and len(set(deployment.stage_layers)) > 1:
-        counts = ", ".join(map(str, deployment.stage_layers))
-        flag = "--pipeline-model-parallel-layout (Megatron Core 0.13 or later)"
-        notes.append(f"stages hold {counts} layers: say so with {flag}")
+    if uneven:
+        flags.append(f'--pipeline-model-parallel-layout "{pipeline_layout(split)}"')
+        counts = ", ".join(str(part.stop - part.start) for part in split)
+        notes.append(
+            f"stages hold {counts} layers, in the model's order; --pipeline-model-parallel-layout needs Megatron Core"
+            " 0.13 or later, and takes the place of flags on layers a stage"
+        )
+
+
+def pipeline_layout(split: Sequence[LayerRange]) -> str:
+    """Stages in the model's order, as Megatron Core writes them: E is the embedding, t a layer, L the loss."""
+    stages = [f"t*{part.stop - part.start}" if part.stop > part.start else "" for part in split]
+    stages[0] = ",".join(part for part in ("E", stages[0]) if part)
+    stages[-1] = ",".join(part for part in (stages[-1], "L") if part)
+    return "|".join(stages)
 
 
 def _recompute(plan: TrainingPlan, flags: list[str], notes: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sim.scenario import PolicyChoice
+from sim.section import PolicyChoice
 from sim.training_scenario import TrainingScenario, TrainingSection
 
 SPLITS = {  # of layers over stages: whether the embedding, and the head, count as a layer
@@ -13,6 +13,7 @@ SPLITS = {  # of layers over stages: whether the embedding, and the head, count 
     "ends": (True, True),
     "head": (False, True),
 }
+BALANCED = "balanced"  # the slowest stage as fast as can be: tried on the best plans
 DISTURBANCES = {"jitter_fraction": 0.0, "slow_gpus": [], "slow_cards": []}  # plans are compared without
 
 
@@ -53,7 +54,7 @@ class TrainingPlan:
     recompute: Choice
     sharding: Choice
     sequence_parallel: bool
-    split: str | None  # of SPLITS; None: as the scenario has it
+    split: str | None  # of SPLITS, or BALANCED; None: as the scenario has it
 
     @property
     def used_gpus(self) -> int:
@@ -80,11 +81,11 @@ class TrainingPlan:
         parts += [f"micro-batch {self.micro_batch}", f"{self.schedule.name}{interleaved}"]
         parts += ["recompute " + str(self.recompute), str(self.sharding)]
         parts += ["SP"] if self.sequence_parallel else []
-        parts += [f"split {self.split}"] if self.split in ("ends", "head") else []
+        parts += [f"split {self.split}"] if self.split in ("ends", "head", BALANCED) else []
         return ", ".join(parts)
 
     def scenario(self, base: TrainingScenario) -> TrainingScenario:
-        """A scenario that runs it on a cluster all alike."""
+        """A scenario that runs it on a cluster whose GPUs are all alike."""
         keys: dict[str, Any] = {
             "tensor_parallel_size": self.tp,
             "pipeline_parallel_size": self.pp,
@@ -99,9 +100,9 @@ class TrainingPlan:
             **DISTURBANCES,
         }
         if self.split is not None:
-            first, last = SPLITS[self.split]
+            first, last = SPLITS.get(self.split, (False, False))
             keys |= {
-                "layers_per_stage": None,
+                "layers_per_stage": BALANCED if self.split == BALANCED else None,
                 "account_for_embedding_in_pipeline_split": first,
                 "account_for_loss_in_pipeline_split": last,
             }

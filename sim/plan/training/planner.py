@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hardware_models.errors import ImpossibleError
-from sim.plan.training.evaluator import Evaluator, Grade, simulated
+from sim.plan.training.balanced import balanced_notes, try_balanced
+from sim.plan.training.evaluator import SIMULATED, Evaluator, Grade, of_run
+from sim.plan.training.mapped import with_mapping_free
+from sim.plan.training.mapped_notes import mapped_notes
 from sim.plan.training.plan import DISTURBANCES, TrainingPlan, own_plan
 from sim.plan.training.search import Found, PlanSearch
 from sim.plan.training.space import TrainingSpace
 from sim.plan.training.workers import Workers
 from sim.training.deployment import TrainingDeployment, deploy_training
+from sim.training.node_mapping import deploy_mapped, ordered
+from sim.training.simulate import simulate_deployment
 from sim.training_scenario import TrainingScenario
 
 FEW = 2_000  # plans that one process searches in no more time than more would take to start
@@ -40,7 +45,8 @@ class PlannedTraining:
     @property
     def best(self) -> TrainingScenario:
         """A scenario that runs it."""
-        return self.winner.plan.scenario(self.scenario)
+        scenario, mapping = self.winner.plan.scenario(self.scenario), self.winner.mapping
+        return scenario if mapping is None else ordered(scenario, mapping.order)
 
 
 def plan_training(
@@ -65,10 +71,11 @@ def plan_training(
             "training: no plan divides the cluster, the batch and the model's layers and heads with"
             f" {', '.join(fixed) or 'these sizes'} as given; free one (--free), or change the batch or the nodes"
         )
-    evaluator = Evaluator(scenario)
+    searched = scenario if "node_mapping" in fixed else with_mapping_free(scenario)
+    evaluator = Evaluator(searched)
     count = workers or (min(len(os.sched_getaffinity(0)), MOST_WORKERS) if len(plans) > FEW else 1)
     if count > 1:
-        with Workers(scenario, plans, count) as pool:
+        with Workers(searched, plans, count) as pool:
             progress(f"{len(plans):,} plans")
             search = PlanSearch(
                 evaluator, plans, top=top, exhaustive=exhaustive, at_once=count, next_level=pool.next_level,
@@ -81,11 +88,20 @@ def plan_training(
         found = PlanSearch(evaluator, plans, top=top, exhaustive=exhaustive, progress=progress).run()
     if not found.best:
         raise ImpossibleError(_nothing_fits(plans, found, fixed))
-    winner = found.best[0]
+    progress("balanced splits of the best plans")
+    balanced = try_balanced(evaluator, found, top)
+    if found.best[0].mapping is not None:
+        _replace(found, evaluator.beside_own_order(found.best[0]))
     return PlannedTraining(
-        scenario, space, len(plans), found, _own(scenario, found),
-        evaluator.deployer.deploy(winner.plan), fixed, _notes(scenario, fixed),
+        scenario, space, len(plans) + balanced, found, _own(scenario, found),
+        evaluator.deployer.deploy(found.best[0].plan), fixed, _notes(scenario, fixed, found, balanced),
     )  # fmt: skip
+
+
+def _replace(found: Found, winner: Grade) -> None:
+    """The answer, of which more is known."""
+    for grades in (found.best, found.front, found.simulated):
+        grades[:] = [winner if grade.plan == winner.plan else grade for grade in grades]
 
 
 def _own(scenario: TrainingScenario, found: Found) -> Grade | None:
@@ -95,12 +111,12 @@ def _own(scenario: TrainingScenario, found: Found) -> Grade | None:
         return None
     calm = scenario.training.model_copy(update={**DISTURBANCES, "check_memory": False})
     try:
-        deployment = deploy_training(scenario.model_copy(update={"training": calm}))
+        deployment, mapping = deploy_mapped(scenario.model_copy(update={"training": calm}))
     except ImpossibleError:
         return None
     plan = own_plan(scenario, deployment.cluster_gpus, deployment.layout.dp)
-    known = (grade for grade in found.simulated if _same(grade.plan, plan))
-    return next(known, None) or simulated(plan, deployment)
+    known = (grade for grade in found.simulated if found.last == SIMULATED and _same(grade.plan, plan))
+    return next(known, None) or of_run(plan, simulate_deployment(deployment, mapping), found.last)
 
 
 def _same(one: TrainingPlan, other: TrainingPlan) -> bool:
@@ -108,8 +124,8 @@ def _same(one: TrainingPlan, other: TrainingPlan) -> bool:
     return one.name == other.name and one.gpus == other.gpus and one.split in (None, "even")
 
 
-def _notes(scenario: TrainingScenario, fixed: list[str]) -> list[str]:
-    notes = []
+def _notes(scenario: TrainingScenario, fixed: list[str], found: Found, balanced: int) -> list[str]:
+    notes = [*balanced_notes(found, balanced), *mapped_notes(found.best[0])]
     if fixed:
         notes.append(f"fixed by the scenario: {', '.join(fixed)}; --free KEY searches one of them, --free all all")
     if any(getattr(scenario.training, key) for key in DISTURBANCES):

@@ -40,6 +40,7 @@ class Found:
     impossible: Counter[str] = field(default_factory=Counter)  # sentence -> plans
     budget_bytes: float = 0.0  # what tensors of one GPU may take
     levels: Counter[int] = field(default_factory=Counter)  # how often each was reached
+    last: int = SIMULATED  # the level of what is fully known
 
 
 class PlanSearch:
@@ -59,7 +60,7 @@ class PlanSearch:
         """at_once: plans that `next_level` raises by a level in one go; None: one by one, in this process."""
         self.evaluator, self.plans = evaluator, plans
         self.order = {plan: number for number, plan in enumerate(plans)}
-        self.found = Found()
+        self.found = Found(last=evaluator.last)
         self._top, self._exhaustive, self._at_once, self._progress = top, exhaustive, at_once, progress
         self._next_level = next_level or (lambda grades: map(evaluator.next, grades))
         self._heap: list[Entry] = []
@@ -69,10 +70,10 @@ class PlanSearch:
         self._begin(self.bounds() if bounds is None else bounds)
         wanted = len(self.plans) if self._exhaustive else self._top
         while self._heap and len(self.found.best) < wanted:
-            self._step(lambda _grade: True, self.found.best, SIMULATED)
+            self._step(lambda _grade: True, self.found.best, self.found.last)
         if self.found.best:
             self._search_front()
-        self.found.left |= {grade.plan: grade for _, _, _, grade in self._heap if grade.level < SIMULATED}
+        self.found.left |= {grade.plan: grade for _, _, _, grade in self._heap if grade.level < self.found.last}
         return self.found
 
     def bounds(self) -> dict[TrainingPlan, Bound]:
@@ -96,7 +97,7 @@ class PlanSearch:
             if bound.peak_bytes > self.found.budget_bytes:
                 self.found.too_large[plan] = bound.peak_bytes
             else:
-                self._push(Grade(plan, PASSES, bound.step_s, bound.peak_bytes), SIMULATED)
+                self._push(Grade(plan, PASSES, bound.step_s, bound.peak_bytes), self.found.last)
 
     def _step(self, wanted: Callable[[Grade], bool], accepted: list[Grade], level: int) -> None:
         """Accept the lowest if it has been raised to a level; else raise it, and those next to it, by one."""
@@ -128,7 +129,7 @@ class PlanSearch:
         elif not grade.fits:
             self.found.too_large[grade.plan] = grade.peak_bytes
         else:
-            if grade.level == SIMULATED:
+            if grade.level == self.found.last:
                 self.found.simulated.append(grade)
             self._push(grade, level)
 
@@ -139,13 +140,13 @@ class PlanSearch:
         """Go on to slower plans as long as they may need less than all that are faster."""
         front: list[Grade] = []
         for grade in self.found.best:
-            if _needs_less(grade, front):
+            if needs_less(grade, front):
                 front.append(grade)
         winner = self.found.best[0]
         gpu_s = FRONT_STEP * winner.step_s * winner.plan.gpus  # fewer GPUs may take as much longer
 
         def wanted(grade: Grade) -> bool:
-            return grade.step_s <= gpu_s / grade.plan.gpus and _needs_less(grade, front)
+            return grade.step_s <= gpu_s / grade.plan.gpus and needs_less(grade, front)
 
         last_s = gpu_s / min(plan.gpus for plan in self.plans)
         while self._heap and self._heap[0][0] <= last_s:
@@ -153,7 +154,7 @@ class PlanSearch:
         self.found.front = front
 
 
-def _needs_less(grade: Grade, faster: Iterable[Grade]) -> bool:
+def needs_less(grade: Grade, faster: Iterable[Grade]) -> bool:
     """Notably less memory, or fewer GPUs, than every plan that is faster."""
     return all(
         grade.peak_bytes < FRONT_BYTES * other.peak_bytes or grade.plan.gpus < other.plan.gpus for other in faster

@@ -17,13 +17,14 @@ from policies.parallelism import SHARDING as shardings  # noqa: N811
 from policies.parallelism.schedules.breadth_first import BreadthFirst
 from policies.parallelism.schedules.interleaved import Interleaved
 from sim.plan.training.plan import SPLITS, Choice, TrainingPlan
-from sim.training.deployment import trained_model
+from sim.training.choices import trained_model
 from sim.training_scenario import TrainingScenario
 from workloads.models.architecture import AttentionSpec, DenseMlp, LayerGroup, ModelArchitecture, MoeMlp
 
 KEYS = (  # of [training], that a search may choose
     "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "context_parallel_size",
     "expert_parallel_size", "micro_batch_size", "sequence_parallel", "schedule", "recompute", "sharding",
+    "node_mapping",
 )  # fmt: skip
 SPLIT_KEYS = ("layers_per_stage", "account_for_embedding_in_pipeline_split", "account_for_loss_in_pipeline_split")
 RUN_BY_FRAMEWORKS = ("1f1b", "interleaved_1f1b")  # Megatron-LM's own

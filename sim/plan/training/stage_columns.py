@@ -1,7 +1,8 @@
 """What each stage of a plan takes, as columns with an entry a stage: cheap enough for every plan of a space.
 
 A stage's figures are linear in its layers where all layers are of one kind, so that stages of one and two layers price
-all others. They may be off by rounding; what is evaluated takes the stages' own figures.
+all others; at the model's ends, where a head may hide how late the host is, they are at most the stage's own. They may
+be off by rounding; what is evaluated takes the stages' own figures.
 """
 
 from __future__ import annotations
@@ -69,15 +70,22 @@ class ColumnWriter:
         return StageColumns(**columns, layers=np.maximum(layers, 1))
 
     def _linear(self, plan: TrainingPlan, layers: NDArray[np.int64]) -> Floats:
-        one = _figures(self._small(plan, 1, first=False, last=False))
-        more = _figures(self._small(plan, 2, first=False, last=False)) - one
-        more[WORKING] = 0.0
-        table = one[:, None] + more[:, None] * (layers - 1)
         lone = len(layers) == 1
+        one, more = self._line(plan, first=False, last=False)
+        table = one[:, None] + more[:, None] * (layers - 1)
         for at, first, last in ((0, True, lone), (-1, lone, True)):
-            end = _figures(self._small(plan, 1, first=first, last=last))
+            end, more = self._line(plan, first=first, last=last)
             table[:, at] = end + more * (layers[at] - 1)
         return table
+
+    def _line(self, plan: TrainingPlan, *, first: bool, last: bool) -> tuple[Floats, Floats]:
+        """Figures of a stage of one layer, and what one layer more adds: seconds are the larger of the device's and the
+        host's, so that a line through two sizes is no more than those of larger ones.
+        """
+        one, two = (_figures(self._small(plan, layers, first=first, last=last)) for layers in (1, 2))
+        more = two - one
+        more[WORKING] = 0.0
+        return one, more
 
     def _small(self, plan: TrainingPlan, layers: int, *, first: bool, last: bool) -> StageWork:
         known = self._of_cut.setdefault(plan.cut, {})

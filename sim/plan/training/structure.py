@@ -144,7 +144,8 @@ class _Names:
         if kind in SENDS:
             return SEND_FORWARD, device, self.builder.receivers[task]
         if kind == REDUCE and self.by_stage:
-            source = names[self.graph.after[task][0]]
+            before = self.graph.after[task]  # nothing, of what runs beside a whole step
+            source = names[before[0]] if before else (NOTHING,)
             return (REDUCE, source[2], source[3]) if source[0] == PASS else (NOTHING,)
         if kind in (GATHER, REDUCE):
             return kind, DEVICE, device
