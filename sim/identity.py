@@ -12,8 +12,10 @@ from pathlib import Path
 
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_file import AnyScenario, scenario_toml
+from sim.training_scenario import TrainingScenario
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("hardware_models", "workloads", "policies", "sim")
@@ -47,6 +49,11 @@ def _contents(scenario: AnyScenario) -> Iterator[bytes]:
         node = catalog.node(scenario.cluster.node)
         for spec in (node, *catalog.user_parts(node)):
             yield spec.model_dump_json().encode()
+    if isinstance(scenario, TrainingScenario) and (measured := scenario.cluster.node_links or "").endswith(".toml"):
+        yield catalog.node_link(measured).model_dump_json().encode()
+    energy = None if isinstance(scenario, OffloadedInferenceScenario) else scenario.energy
+    for spec in energy.own_files() if energy is not None else ():
+        yield spec.model_dump_json().encode()
     trace = scenario.workload.trace if isinstance(scenario, Scenario) else None
     for name in (scenario.model.config, trace):
         if name and Path(name).is_file():

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.scenario import PolicyChoice
+from sim.section import PolicyChoice
 
 Policy = TypeVar("Policy")
 
@@ -28,6 +28,8 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise FleetcastError(f"{key} '{choice.name}': has no '{where}'; give it") from None
         message = first["msg"].removeprefix("Input should be ")
         raise FleetcastError(f"{key}.{where} = {first['input']!r}: must be {message}") from None
     return policy

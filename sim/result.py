@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sim.serving.simulate import ServingRun
 
 RUN_FILES = (
-    "scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "tasks.parquet", "memory.parquet",
-    "report.html",
+    "scenario.toml", "summary.json", "requests.parquet", "steps.parquet", "power.parquet", "tasks.parquet",
+    "memory.parquet", "report.html",
 )  # fmt: skip
 FileContent = str | Callable[[Path], object]  # text, or what writes the file at a path
 
@@ -53,7 +53,14 @@ class Result:
         """One row a run of equal steps; see sim.serving.results.steps_frame."""
         from sim.serving.results import steps_frame
 
-        return steps_frame(self.run.runs, self.attributions)
+        return steps_frame(self.run.runs, self.attributions, self.run.deployment)
+
+    @cached_property
+    def power(self) -> pd.DataFrame:
+        """One row a reading of the row and of each server; see sim.power.account.power_frame."""
+        from sim.power.account import power_frame
+
+        return power_frame(self.run.power)
 
     def summary_json(self) -> str:
         """The summary as JSON; values that do not apply are null."""
@@ -75,6 +82,8 @@ class Result:
                 (building / "summary.json").write_text(self.summary_json() + "\n", encoding="utf-8")
                 self.requests.to_parquet(building / "requests.parquet", index=False)
                 self.steps.to_parquet(building / "steps.parquet", index=False)
+                if self.summary["power"] is not None:
+                    self.power.to_parquet(building / "power.parquet", index=False)
                 for name, content in extra.items():
                     if isinstance(content, str):
                         (building / name).write_text(content, encoding="utf-8")

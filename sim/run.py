@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sim.result import Result
 from sim.scenario import Scenario
-from sim.serving.attribution import attribute
+from sim.serving.attribution import attribute_stages
 from sim.serving.record import RequestLog
 from sim.serving.results import request_columns
 from sim.serving.simulate import simulate_serving
@@ -41,6 +41,6 @@ def run(
             gc.enable()
     columns = request_columns(serving.requests, scenario.slo)
     runs = serving.runs.columns()
-    attributions = [attribute(runs, stage, first_stage=i == 0) for i, stage in enumerate(serving.deployment.stages)]
+    attributions = attribute_stages(runs, serving.deployment.stages_at)
     summary = summarise(scenario, serving, columns, attributions)
     return Result(scenario, summary, serving, columns, attributions)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.errors import UnknownNameError
+from sim.energy_section import EnergySection
+from sim.power_section import PowerSection
+from sim.section import PolicyChoice, Section
 
 MAX_TIME_S = 1e9  # 30 years; beyond, a float no longer tells microseconds apart
-
-
-class Section(BaseModel):
-    """Immutable; numbers must be numbers; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -52,19 +49,6 @@ class ClusterSection(Section):
     network: str | None = Field(default=None, description="link between nodes; absent: what the node's cards plug into")
 
 
-class PolicyChoice(BaseModel):
-    """`{ name = "...", ... }`: a policy of a registry and its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """Every key but the name."""
-        return dict(self.model_extra or {})
-
-
 class ServingSection(Section):
     """[serving]: engine and parallelism, in vLLM's words."""
 
@@ -97,6 +81,18 @@ class ServingSection(Section):
     router: PolicyChoice = Field(
         default=PolicyChoice(name="least_outstanding"), description="which replica a request goes to"
     )
+    low_priority_replicas: int = Field(
+        default=0, ge=0, description="the last so many replicas serve requests of priority above 0, and nothing else"
+    )
+
+    @model_validator(mode="after")
+    def _both_priorities(self) -> ServingSection:
+        if self.low_priority_replicas >= self.replicas > 0 and self.low_priority_replicas:
+            raise ValueError(
+                f"low_priority_replicas = {self.low_priority_replicas} leaves none of {self.replicas} replicas to"
+                " requests of priority 0; give fewer"
+            )
+        return self
 
     @property
     def micro_batch_seqs(self) -> int:
@@ -157,6 +153,8 @@ class Scenario(Section):
     serving: ServingSection = ServingSection()
     workload: WorkloadSection
     slo: SloSection = SloSection()
+    power: PowerSection | None = None
+    energy: EnergySection | None = None
 
     @field_validator("name")
     @classmethod

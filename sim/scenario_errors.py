@@ -29,6 +29,7 @@ ACCEPTED = {
 CHOICES = (
     "serving.scheduler", "serving.router", "training.schedule", "training.sharding", "training.recompute",
     "training.activation_offload", "training.context_parallel", "training.gradient_reduce",
+    "offload.policy",
 )  # fmt: skip
 FIRST = ("extra_forbidden", "missing")  # a misspelt key explains the missing one and more
 

@@ -14,13 +14,17 @@ from pydantic import ValidationError
 
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
-from sim.training_scenario import TrainingScenario
+from sim.training_scenario import TrainedClusterSection, TrainingScenario
 
-AnyScenario = Scenario | TrainingScenario
-Kind = TypeVar("Kind", Scenario, TrainingScenario)
-PATH_KEYS = (("model", "config"), ("cluster", "node"), ("workload", "trace"))
+AnyScenario = Scenario | TrainingScenario | OffloadedInferenceScenario
+Kind = TypeVar("Kind", Scenario, TrainingScenario, OffloadedInferenceScenario)
+PATH_KEYS = (
+    ("model", "config"), ("cluster", "node"), ("cluster", "node_links"), ("workload", "trace"),
+    ("energy", "grid"), ("energy", "price"), ("energy", "embodied"), ("training", "stage_profile"),
+)  # fmt: skip
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 KEY_PARTS = 16  # of a dotted key at most: the parser's time grows with their square
 QUOTED = re.compile(  # comments and strings, as far as the line or the text goes where they have no end
@@ -51,15 +55,22 @@ def load_any(path: str | Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
 
 
 def parse_any(data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...] = ()) -> AnyScenario:
-    """Validate tables as a scenario of training, where they have such a section, or of serving."""
-    if scenario_model(data) is TrainingScenario:
+    """Validate tables as a scenario of training or of offloaded inference, by their sections, or of serving."""
+    kind = scenario_model(data)
+    if kind is TrainingScenario:
         return _parse(TrainingScenario, data, origin, folder, overrides)
+    if kind is OffloadedInferenceScenario:
+        return _parse(OffloadedInferenceScenario, data, origin, folder, overrides)
     return _parse(Scenario, data, origin, folder, overrides)
 
 
-def scenario_model(tables: Mapping[str, Any]) -> type[Scenario] | type[TrainingScenario]:
+def scenario_model(
+    tables: Mapping[str, Any],
+) -> type[Scenario] | type[TrainingScenario] | type[OffloadedInferenceScenario]:
     """What tables are a scenario of, by their sections."""
-    return TrainingScenario if "training" in tables else Scenario
+    if "training" in tables:
+        return TrainingScenario
+    return OffloadedInferenceScenario if "offload" in tables else Scenario
 
 
 def _parse(kind: type[Kind], data: dict[str, Any], origin: str, folder: Path, overrides: tuple[str, ...]) -> Kind:
@@ -159,7 +170,7 @@ def relocated(scenario: Kind, folder: Path) -> Kind:
     """The same scenario, its relative paths seen from a folder: what a scenario.toml in there must say."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = tables.get(section, {}).get(key)
+        value = (tables.get(section) or {}).get(key)
         if isinstance(value, str) and not Path(value).is_absolute() and ("/" in value or _is_file(Path(value))):
             path = os.path.relpath(value, folder)
             tables[section][key] = path if "/" in path else f"./{path}"
@@ -175,11 +186,19 @@ def _is_file(path: Path) -> bool:
 
 def _check_names(scenario: AnyScenario) -> None:
     """Refuse hardware that no catalog has, used by the run or not; raises UnknownNameError."""
+    if (energy := getattr(scenario, "energy", None)) is not None:
+        energy.check_names()
     cluster = scenario.cluster
     if not cluster.node.endswith(".toml") and cluster.node not in (nodes := catalog.names("nodes")):
         raise UnknownNameError("cluster.node", cluster.node, nodes)
     if cluster.network is not None and cluster.network not in (links := catalog.names("links")):
         raise UnknownNameError("cluster.network", cluster.network, links)
+    measured = cluster.node_links if isinstance(cluster, TrainedClusterSection) else None
+    if measured is not None and not measured.endswith(".toml") and measured not in catalog.names("node_links"):
+        raise UnknownNameError("cluster.node_links", measured, catalog.names("node_links"))
+    profile = scenario.training.stage_profile if isinstance(scenario, TrainingScenario) else None
+    if profile is not None and not profile.endswith(".toml") and profile not in catalog.names("stage_profiles"):
+        raise UnknownNameError("training.stage_profile", profile, catalog.names("stage_profiles"))
 
 
 def scenario_toml(scenario: AnyScenario) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardware_models.errors import FleetcastError
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_file import load_any
 from sim.training_scenario import TrainingScenario
@@ -35,27 +36,51 @@ class StoredRun:
         """One row a run of equal steps, as of `Result.steps`."""
         return _frame(self.folder / "steps.parquet")
 
+    @cached_property
+    def power(self) -> pd.DataFrame:
+        """One row a reading, as of `Result.power`; there is none where no row was metered."""
+        return _frame(self.folder / "power.parquet")
+
 
 @dataclass(frozen=True)
-class StoredTraining:
-    """The same of a training step."""
+class _StoredGraph:
+    """The same of what ran as a graph of tasks."""
 
     folder: Path
-    scenario: TrainingScenario
+    scenario: Any
     summary: dict[str, Any] = field(repr=False)
 
     @cached_property
     def tasks(self) -> pd.DataFrame:
-        """One row a task, as of `TrainingResult.tasks`."""
+        """One row a task; columns as in sim.graph.frames.TASK_COLUMNS."""
         return _frame(self.folder / "tasks.parquet")
 
     @cached_property
     def memory(self) -> pd.DataFrame:
-        """One row a change of what an owner holds, as of `TrainingResult.memory`."""
+        """One row a change of what an owner holds; columns as in sim.graph.frames.MEMORY_COLUMNS."""
         return _frame(self.folder / "memory.parquet")
 
 
-AnyRun = StoredRun | StoredTraining
+@dataclass(frozen=True)
+class StoredTraining(_StoredGraph):
+    """A training step."""
+
+    scenario: TrainingScenario
+
+    @cached_property
+    def power(self) -> pd.DataFrame:
+        """One row a change of watts, as of `TrainingResult.power`."""
+        return _frame(self.folder / "power.parquet")
+
+
+@dataclass(frozen=True)
+class StoredOffloadedInference(_StoredGraph):
+    """A batch job of offloaded inference."""
+
+    scenario: OffloadedInferenceScenario
+
+
+AnyRun = StoredRun | StoredTraining | StoredOffloadedInference
 
 
 def _frame(path: Path) -> pd.DataFrame:
@@ -72,6 +97,8 @@ def read_any_run(folder: Path) -> AnyRun:
     summary = read_summary(folder)
     if isinstance(scenario, Scenario):
         return StoredRun(folder, scenario, summary)
+    if isinstance(scenario, OffloadedInferenceScenario):
+        return StoredOffloadedInference(folder, scenario, summary)
     return StoredTraining(folder, scenario, summary)
 
 
@@ -80,6 +107,8 @@ def read_run(folder: Path) -> StoredRun:
     run = read_any_run(folder)
     if isinstance(run, StoredTraining):
         raise FleetcastError(f"{folder}: is a training run; give one of serving")
+    if isinstance(run, StoredOffloadedInference):
+        raise FleetcastError(f"{folder}: is a run of offloaded inference; give one of serving")
     return run
 
 

@@ -4,11 +4,14 @@ A study file holds a base `[scenario]` and `[[point]]` tables: `set` (keys that 
 gives one `published`, `unit` (the metric's own, or the one in which reports show it) and `source`; with `baseline` (an
 earlier point's name) the figure is the ratio to that point.
 
-The scenario is one of training where it has such a section, else of serving. Metrics: any figure of the summary of
-such a run (`sim.metrics`). Of serving also `capacity_per_s` (highest rate, requests/s, within the point's `limits`)
-and `step_s` (seconds of one step of the composition in `step`); of training also those of
-`sim.training.study_figures`. `[assumed]` names keys the paper leaves open, each with the values it may have had; the
-result is then a band.
+The scenario is one of training where it has such a section, of offloaded inference where it has [offload] alone, else
+of serving. Metrics: any figure of the summary of
+such a run (`sim.metrics`). Of serving also `capacity_per_s` (highest rate, requests/s, within the point's `limits`),
+`step_s` and `step_w` (seconds, and watts of a GPU, of one step of the composition in `step`); of training also those of
+`sim.training.study_figures`. Where it has a section [work] it is metered work, asked for at another power limit or
+clock (`sim.power.metered_scenario`); where it has [account], what a paper states is added up
+(`sim.power.stated_account`). `[assumed]` names keys the paper leaves open, each with the values it may have
+had; the result is then a band.
 """
 
 from __future__ import annotations
@@ -24,9 +27,20 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
-from sim.scenario import Section
-from sim.scenario_file import AnyScenario, parse_any, read_toml, scenario_model
-from sim.study_metrics import check_metric, factor, measure
+from sim.offload.inference_scenario import OffloadedInferenceScenario
+from sim.power.metered_scenario import WORK, parse_metered
+from sim.power.stated_account import ACCOUNT, parse_account
+from sim.scenario_file import AnyScenario, apply_override, parse_any, read_toml, scenario_model
+from sim.section import Section
+from sim.study_metrics import (
+    StudyScenario,
+    Summaries,
+    check_account_metric,
+    check_metric,
+    check_offload_metric,
+    factor,
+    measure,
+)
 from sim.study_point import Point, Step
 from sim.training_scenario import TrainingScenario
 
@@ -60,6 +74,26 @@ class Study(Section):
     def of_training(self) -> bool:
         """Is its scenario one of training, not of serving?"""
         return scenario_model(self.scenario) is TrainingScenario
+
+    @property
+    def of_offload(self) -> bool:
+        """Is its scenario one of offloaded inference, which no page runs yet?"""
+        return scenario_model(self.scenario) is OffloadedInferenceScenario
+
+    @property
+    def of_metered_work(self) -> bool:
+        """Does it ask of metered work alone, which no page runs?"""
+        return WORK in self.scenario
+
+    @property
+    def of_account(self) -> bool:
+        """Does it add up what a paper states, which no page runs?"""
+        return ACCOUNT in self.scenario
+
+    @property
+    def opens(self) -> bool:
+        """Are its points scenarios that a page runs?"""
+        return not (self.of_metered_work or self.of_account or self.of_offload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +159,12 @@ def _check_points(study: Study, origin: str) -> None:
             if point.baseline in (other.name for other in study.point):
                 raise FleetcastError(f"{where}: baseline '{point.baseline}' must come before it; move that point up")
             raise UnknownNameError(f"{where}: baseline", point.baseline, earlier)
-        check_metric(point, where, training=study.of_training)
+        if study.of_account:
+            check_account_metric(point, where)
+        elif study.of_offload:
+            check_offload_metric(point, where)
+        else:
+            check_metric(point, where, training=study.of_training, metered=study.of_metered_work)
         if not all(published > 0 for published in _published(point) if not math.isnan(published)):
             raise FleetcastError(
                 f"{where}: published = {point.published}: give figures above 0, from which an error can be a share"
@@ -151,13 +190,15 @@ def run_study(name: str, points: tuple[str, ...] = (), overrides: tuple[str, ...
     chosen = [point_of(study, point, f"study {name}") for point in points] or study.point
     corners = [dict(zip(study.assumed, values, strict=True)) for values in itertools.product(*study.assumed.values())]
     measured: dict[str, list[float]] = {}
+    summaries: Summaries = {}
     known: dict[str, float] = {}  # a point that only divides another one's figure is not simulated again
     for point in study.point:
         if point not in chosen and all(point.name != other.baseline for other in chosen):
             continue
         where = f"study {name}, point '{point.name}'"
         measured[point.name] = [
-            _measure(scenario_of(study, point, corner, where, overrides), point, where, known) for corner in corners
+            _measure(_asked(study, point, corner, where, overrides), point, where, known, summaries)
+            for corner in corners
         ]
         if point in chosen:
             yield _row(name, point, corners, measured, where)
@@ -200,17 +241,33 @@ def scenario_of(
     study: Study, point: Point, assumed: Mapping[str, Any], where: str, overrides: tuple[str, ...] = ()
 ) -> AnyScenario:
     """What a point simulates, with values for what the study assumes; raises FleetcastError, which names `where`."""
+    return parse_any(_tables(study, point, assumed), where, FOLDER, overrides)
+
+
+def _asked(
+    study: Study, point: Point, assumed: Mapping[str, Any], where: str, overrides: tuple[str, ...]
+) -> StudyScenario:
+    """The same, of a study of any kind."""
+    if study.opens or study.of_offload:
+        return scenario_of(study, point, assumed, where, overrides)
+    tables = _tables(study, point, assumed)
+    for override in overrides:
+        apply_override(tables, override)
+    return (parse_account if study.of_account else parse_metered)(tables, where)
+
+
+def _tables(study: Study, point: Point, assumed: Mapping[str, Any]) -> dict[str, Any]:
     tables = copy.deepcopy(study.scenario)
     for key, value in {**assumed, **point.set}.items():
         _assign(tables, key, value)
-    return parse_any(tables, where, FOLDER, overrides)
+    return tables
 
 
-def _measure(scenario: AnyScenario, point: Point, where: str, known: dict[str, float]) -> float:
+def _measure(scenario: StudyScenario, point: Point, where: str, known: dict[str, float], summaries: Summaries) -> float:
     """The point's figure; `known` keeps it for points that ask the same again."""
-    asked = repr((scenario, point.metric, point.step, sorted(point.limits.items())))
+    asked = repr((scenario, point.metric, point.step, sorted(point.limits.items()), point.payload_bytes))
     if asked not in known:
-        known[asked] = measure(scenario, point, where)
+        known[asked] = measure(scenario, point, where, summaries)
     return known[asked]
 
 

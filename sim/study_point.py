@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sim.scenario import Section
+from sim.section import Section
 
 
 class Step(Section):
@@ -26,6 +26,7 @@ class Point(Section):
     metric: str
     step: Step | None = None
     limits: dict[str, float] = Field(default_factory=dict)  # metric -> largest value, for capacity_per_s
+    payload_bytes: float | None = Field(default=None, gt=0)  # of one GPU, for gradient_exchange_bytes_per_s
     baseline: str | None = None
     published: float | list[float] | None = None  # a figure, a [low, high] range, or nothing (a baseline)
     unit: str = ""

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sim.metrics import summary_metric
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.plan.capacity import requests_at
 from sim.scenario import Scenario
 from sim.scenario_file import AnyScenario
 from sim.study import Point, Step, Study, scenario_of
+from sim.study_metrics import study_metric
 from sim.training.study_figures import TRAINING_FIGURES
 from sim.training_scenario import TrainingScenario
 from sim.workload import load_requests
@@ -31,6 +33,9 @@ def point_scenario(
     values = {key: options[0] for key, options in study.assumed.items()} | dict(assumed or {})
     scenario = scenario_of(study, point, values, f"point '{point.name}'")
     scenario = scenario.model_copy(update={"name": _name(scenario.name, point.name)})
+    if isinstance(scenario, OffloadedInferenceScenario):
+        offload = scenario.offload.model_copy(update={"check_memory": False})
+        return scenario.model_copy(update={"offload": offload})
     if isinstance(scenario, TrainingScenario):
         training = scenario.training.model_copy(update={"check_memory": False})
         return scenario.model_copy(update={"training": training})
@@ -50,10 +55,12 @@ def reads_as(point: Point) -> str:
             if (metric := summary_metric(key, "limits"))
         ]
         return f"the largest rate with {' and '.join(limits)}"
-    if point.metric in TRAINING_FIGURES:
-        return f"{TRAINING_FIGURES[point.metric].metric.name}, which only the study measures"
+    if point.metric in TRAINING_FIGURES or point.payload_bytes is not None:
+        return f"{study_metric(point.metric).name}, which only the study measures"
     if point.step is None:
         return summary_metric(point.metric, "metric").name
+    if point.metric == "step_w":
+        return summary_metric("mean_power_w_per_gpu_used", "metric").name
     if not point.step.decode_seqs:
         return "TTFT"
     return "TBT p99" if point.step.prefill_tokens else "TBT p50"

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sim.scenario import ClusterSection, PolicyChoice, Section
+from sim.energy_section import EnergySection
+from sim.offload_section import OffloadSection
+from sim.scenario import ClusterSection
+from sim.section import PolicyChoice, Section
+from sim.training_power_section import TrainingPowerSection
 
 
 class TrainedModelSection(Section):
@@ -14,6 +18,30 @@ class TrainedModelSection(Section):
 
     config: str = Field(min_length=1, description="network: a catalog name, or the path of a Hugging Face config.json")
     vocab_size: int | None = Field(default=None, ge=1, description="rows of the token table; absent: as in config")
+    sliding_window: int | None = Field(
+        default=None, ge=0, description="tokens before it that one sees in every layer, 0: all; absent: as in config"
+    )
+    parallel_block: bool | None = Field(
+        default=None, description="attention and MLP of a layer read the same input; absent: as in config"
+    )
+
+
+class SlowLinks(Section):
+    """Links between some nodes that are slower than the others."""
+
+    nodes: list[int] = Field(min_length=1, description="one node: all its links; more: those between any two of them")
+    slowdown: float = Field(ge=1, le=1e6, description="times as long")
+
+
+class TrainedClusterSection(ClusterSection):
+    """[cluster]: also how unequal its links are."""
+
+    node_links: str | None = Field(
+        default=None,
+        min_length=1,
+        description="bandwidths measured between node pairs: a catalog name, or the path of a file; absent: all alike",
+    )
+    slow_links: list[SlowLinks] = Field(default=[], description="nodes whose links are slower")
 
 
 class Slow(Section):
@@ -77,6 +105,15 @@ class TrainingSection(Section):
         default=None,
         description="rows leave for each expert (alltoall), or server and rank (flex); absent: as the framework does",
     )
+    moe_load_imbalance: float | None = Field(
+        default=None,
+        ge=1,
+        le=1e3,
+        description="rows of the busiest expert-parallel rank over the mean; absent: as random routing leaves them",
+    )
+    mtp_num_layers: int = Field(
+        default=0, ge=0, le=100, description="layers of multi-token prediction, on the last stage after the others"
+    )
     overlap_moe_expert_parallel_comm: bool = Field(
         default=False, description="exchanges among experts run beside another micro-batch, forward beside backward"
     )
@@ -86,6 +123,12 @@ class TrainingSection(Section):
     overlap_p2p_communication: bool | None = Field(
         default=None, description="sends between stages run beside the next pass; absent: as the framework does"
     )
+    tp_comm_overlap: bool | None = Field(
+        default=None,
+        description="matrix products and the exchanges before or after them take turns in pieces; absent: as the"
+        " framework does",
+    )
+    optimizer: PolicyChoice = Field(default=PolicyChoice(name="adam"), description="what updates the weights")
     attention: str | None = Field(default=None, description="attention kernel; absent: the framework's")
     precision: Literal["bf16", "fp16", "fp8"] = Field(default="bf16", description="number format of matrix products")
     fp8_recipe: Literal["delayed", "current", "blockwise"] | None = Field(
@@ -95,6 +138,10 @@ class TrainingSection(Section):
     fused_norm: bool | None = Field(default=None, description="one kernel a norm; absent: as the framework does")
     fused_softmax: bool | None = Field(
         default=None, description="one kernel for standard attention's softmax; absent: as the framework does"
+    )
+    node_mapping: PolicyChoice = Field(
+        default=PolicyChoice(name="identity"),
+        description="which node stands where in the layout, on a cluster whose links are unequal",
     )
     jitter_fraction: float = Field(
         default=0.0, ge=0, le=1, description="how much passes vary: standard deviation of the logarithm of their times"
@@ -113,11 +160,18 @@ class TrainingSection(Section):
         max_length=3,
         description="batch at first, increments, and sequences until it is global_batch_size",
     )
+    stage_profile: str | None = Field(
+        default=None,
+        min_length=1,
+        description="what a stage's passes took and drew at each clock as measured, for figures of clocks chosen pass"
+        " by pass, not for the step: a catalog name, or the path of a file; absent: as the hardware models have them",
+    )
     check_memory: bool = Field(default=True, description="refuse a plan that does not fit; false: run it and say so")
 
     @field_validator(
-        "schedule", "sharding", "recompute", "activation_offload", "context_parallel", "gradient_reduce", mode="before"
-    )
+        "schedule", "sharding", "recompute", "activation_offload", "context_parallel", "gradient_reduce",
+        "node_mapping", "optimizer", mode="before",
+    )  # fmt: skip
     @classmethod
     def _by_name(cls, choice: Any) -> Any:
         return {"name": choice} if isinstance(choice, str) else choice
@@ -146,8 +200,11 @@ class TrainingScenario(Section):
     name: str = Field(default="training", min_length=1, max_length=200, description="what reports call the run")
     seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
     model: TrainedModelSection
-    cluster: ClusterSection
+    cluster: TrainedClusterSection
     training: TrainingSection
+    offload: OffloadSection | None = None
+    power: TrainingPowerSection | None = None
+    energy: EnergySection | None = None
 
     @field_validator("name")
     @classmethod

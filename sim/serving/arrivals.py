@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import simpy
 
-from policies.serving import ReplicaView, Router
+from policies.serving import ReplicaView
 from sim.serving.inbox import NEVER
+from sim.serving.placement import Placement
 from workloads.request import RequestTable
 
 
@@ -20,15 +21,14 @@ class Destination(ReplicaView, Protocol):
         """Take a request at its arrival."""
 
 
-def assign(requests: RequestTable, router: Router, replicas: int, random: np.random.Generator) -> list[list[int]]:
+def assign(requests: RequestTable, placement: Placement, replicas: int, random: np.random.Generator) -> list[list[int]]:
     """Requests of each replica, in order of arrival, for a router that asks nobody."""
     assigned: list[list[int]] = [[] for _ in range(replicas)]
     if replicas == 1:
         return [list(range(len(requests)))]
-    sessions = _sessions(requests)
     blind: Sequence[ReplicaView] = [_Blind()] * replicas
     for index, now_s in enumerate(requests.arrival_s.tolist()):
-        assigned[router.route(index, sessions[index], blind, now_s, random)].append(index)
+        assigned[placement.replica(index, blind, now_s, random)].append(index)
     return assigned
 
 
@@ -47,12 +47,12 @@ class ArrivalProcess:
     """Routes each request when it arrives."""
 
     def __init__(
-        self, environment: simpy.Environment, requests: RequestTable, router: Router, random: np.random.Generator
+        self, environment: simpy.Environment, requests: RequestTable, placement: Placement, random: np.random.Generator
     ) -> None:
         self.next_s = float(requests.arrival_s[0])
         self._environment = environment
         self._requests = requests
-        self._router = router
+        self._placement = placement
         self._random = random
 
     def start(self, replicas: Sequence[Destination]) -> None:
@@ -60,19 +60,15 @@ class ArrivalProcess:
         self._environment.process(self._deliver(replicas))
 
     def _deliver(self, replicas: Sequence[Destination]) -> Generator[simpy.Event, Any, None]:
-        env, router = self._environment, self._router
-        arrival_s, sessions = self._requests.arrival_s.tolist(), _sessions(self._requests)
+        env, placement = self._environment, self._placement
+        arrival_s = self._requests.arrival_s.tolist()
         arrival_s.append(NEVER)
         index = 0
         while arrival_s[index] < NEVER:
             now_s = arrival_s[index]
             yield env.timeout(max(0.0, now_s - env.now))
             while arrival_s[index] == now_s:  # all of one instant, before anybody acts on the first
-                chosen = router.route(index, sessions[index], replicas, now_s, self._random)
+                chosen = placement.replica(index, replicas, now_s, self._random)
                 index += 1
                 self.next_s = arrival_s[index]
                 replicas[chosen].deliver(index - 1, now_s)
-
-
-def _sessions(requests: RequestTable) -> list[int]:
-    return [-1] * len(requests) if requests.session is None else requests.session.tolist()

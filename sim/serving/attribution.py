@@ -4,7 +4,8 @@ time; and how unsure it is, by what it rests on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from sim.serving.step_cost import Parts, StageCost
 
 Floats = NDArray[np.float64]
 COMPUTE, MEMORY, NETWORK, HOST = range(len(BOUNDS))
+ATTENTION = ("attention_prefill", "attention_decode")  # factors of FACTORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Attribution:
     unsure_s: Floats  # seconds times the standard deviation of their logarithm: (factors, runs)
     read_bytes: Floats  # weights and KV, from the rank's memory: (runs,)
     elastic_s: Floats  # seconds that grow with the load: decoding sequences' own, and all of prompts: (runs,)
+    attention_s: Floats  # of busy_s, attention of prompts and of decoding sequences: (ATTENTION, runs)
 
     @property
     def busy_s(self) -> Floats:
@@ -36,19 +39,23 @@ class Attribution:
         return np.asarray(np.argmax(self.seconds, axis=0))
 
 
+FIELDS = tuple(field.name for field in fields(Attribution))
+
+
 class _Tally:
     """Sums over the operators of a stage, for all runs at once."""
 
     def __init__(self, stage: StageCost, steps: Floats, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> None:
         first = stage.rows.by_bound(rows, samples)
         self.steps = steps
-        self.later = 0.5 * steps * (steps - 1.0)
+        self.later = np.maximum(0.0, 0.5 * steps * (steps - 1.0))
         self.linear_s = first.sum(axis=0)
         self.first_s = self.linear_s.copy()
         self.seconds = first * steps
         self.unsure = stage.rows.unsure(rows, samples) * steps
         self.read = stage.rows.read_bytes(rows, samples) * steps
         self.elastic = np.zeros(len(steps))
+        self.attention = np.zeros((len(ATTENTION), len(steps)))
 
     def add(self, factor: str, at: NDArray[np.int64], parts: Parts, pair_growth: Floats, key_growth: Floats) -> None:
         """One attention kernel in the runs `at`, whose pairs and keys grow from step to step."""
@@ -61,6 +68,27 @@ class _Tally:
         self.seconds[HOST, at] += launch
         self.unsure[FACTORS.index(factor), at] += (busy + launch) * parts.sigma
         self.elastic[at] += busy
+        self.attention[ATTENTION.index(factor), at] += busy + launch
+
+
+def attribute_stages(runs: dict[str, Floats], stages_at: Callable[[float], list[StageCost]]) -> list[Attribution]:
+    """Split the time of each run, one attribution a stage, by the prices at the clock that each run had."""
+    clocks, which = np.unique(runs["clock"], return_inverse=True)
+    if len(clocks) < 2:
+        stages = stages_at(float(clocks[0]) if len(clocks) else 1.0)
+        return [attribute(runs, stage, first_stage=i == 0) for i, stage in enumerate(stages)]
+    at_clock = []
+    for i in range(len(clocks)):
+        chosen = which == i
+        at_clock.append(attribute_stages({name: column[chosen] for name, column in runs.items()}, stages_at))
+    order = np.argsort(np.concatenate([np.flatnonzero(which == i) for i in range(len(clocks))]))
+    return [_joined(parts, order) for parts in zip(*at_clock, strict=True)]
+
+
+def _joined(parts: Sequence[Attribution], order: NDArray[np.intp]) -> Attribution:
+    """Of all runs, from those of each clock."""
+    columns = (np.concatenate([getattr(part, name) for part in parts], axis=-1)[..., order] for name in FIELDS)
+    return Attribution(*columns)
 
 
 def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> Attribution:
@@ -69,7 +97,7 @@ def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> A
     Within a run no operator changes its bound, so the first step decides for all. Copying KV blocks counts as
     network, and so does a stage's idle time while its input is on its way; both are booked on the first stage.
     """
-    steps = runs["iterations"]
+    steps = runs["work_steps"]
     chunks, new, decodes = (runs[name].astype(np.int64) for name in ("chunks", "prefill_tokens", "decode_seqs"))
     samples = chunks + decodes + runs["padding_rows"].astype(np.int64)
     tally = _Tally(stage, steps, samples - chunks + new, samples)
@@ -101,4 +129,4 @@ def attribute(runs: dict[str, Floats], stage: StageCost, first_stage: bool) -> A
     tally.elastic += steps * stage.host_s_per_sequence * samples
     if first_stage:
         seconds[NETWORK] += runs["copy_s"] + runs["transfer_s"]
-    return Attribution(seconds, tally.unsure, tally.read, tally.elastic)
+    return Attribution(seconds, tally.unsure, tally.read, tally.elastic, tally.attention)

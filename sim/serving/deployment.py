@@ -49,7 +49,7 @@ class Deployment:
     node: NodeSpec
     profile: Framework
     dtypes: Dtypes
-    stages: list[StageCost]
+    stages_at: Callable[[float], list[StageCost]]  # at a core clock, a share of boost
     transfer_s: Callable[[int], float]  # rows -> seconds between two pipeline stages
     limits: Limits
     memory: MemoryPlan
@@ -58,6 +58,11 @@ class Deployment:
     grades: dict[str, str]  # what the times rest on -> measured, quoted or assumed
     extrapolated: tuple[str, ...] = ()  # operators larger or smaller than any their kernels were measured on
     own_figures: dict[str, str] = field(default_factory=dict)  # of the user's own hardware: figure -> what it is
+
+    @property
+    def stages(self) -> list[StageCost]:
+        """At boost."""
+        return self.stages_at(1.0)
 
 
 def deploy(scenario: Scenario) -> Deployment:
@@ -79,7 +84,12 @@ def deploy(scenario: Scenario) -> Deployment:
     device, network = Device(gpu), scenario.cluster.network
     fabric = tensor_fabric(node, tp, network)
     layers = split_layers(architecture.num_layers, pp)
-    stages = [_stage(_tables(architecture, gpu, fabric, dtypes, tp, part), profile, part) for part in layers]
+
+    @functools.cache
+    def stages_at(clock: float) -> list[StageCost]:
+        tables = [_tables(architecture, gpu, fabric, dtypes, tp, part, clock) for part in layers]
+        return [_stage(table, profile, part) for table, part in zip(tables, layers, strict=True)]
+
     heaviest = max(layers, key=lambda part: weight_bytes(architecture, model.weight_dtype, tp=tp, layers=part))
     kv_bytes = max(kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers)
     memory = plan_memory(
@@ -97,12 +107,12 @@ def deploy(scenario: Scenario) -> Deployment:
         block_size=serving.block_size,
         swap_blocks=int(serving.swap_space_gib * GIB // memory.block_bytes),
         swap_block_s=memory.block_bytes / host_bytes_per_s,
-        window=stages[0].window,
+        window=stages_at(1.0)[0].window,
     )
     links = (fabric_links(fabric) if tp > 1 else []) + ([_stage_link(node, serving, scenario)] if pp > 1 else [])
     grades = _grades(architecture, device, profile, dtypes, links)
     return Deployment(
-        architecture, gpu, node, profile, dtypes, stages, _transfer(node, serving, scenario, architecture, dtypes),
+        architecture, gpu, node, profile, dtypes, stages_at, _transfer(node, serving, scenario, architecture, dtypes),
         limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, grades,
         _extrapolated(architecture, device, dtypes, tp), own_figures(node),
     )  # fmt: skip
@@ -187,7 +197,7 @@ class _Tables:
     window: int
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=128)
 def _tables(
     architecture: ModelArchitecture,
     gpu: GpuSpec,
@@ -195,9 +205,10 @@ def _tables(
     dtypes: Dtypes,
     tp: int,
     layers: LayerRange,
+    clock: float,
 ) -> _Tables:
     """Of a stage; runs that differ in software, policy or load share them."""
-    device, last = Device(gpu), layers.stop == architecture.num_layers
+    device, last = Device(gpu, clock), layers.stop == architecture.num_layers
     rows = RowCosts(
         lambda tokens: token_operators(architecture, tokens, tp, layers, dtypes),
         lambda samples: head_operators(architecture, samples, tp, dtypes) if last else [],

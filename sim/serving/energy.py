@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hardware_models.power import Activity, power_model
 from hardware_models.specs import GpuSpec
+from sim.power.clocks import AwakeJoules
 from sim.serving.attribution import HOST, Attribution
 from sim.serving.deployment import Deployment
 from workloads.models.architecture import ModelArchitecture
@@ -77,7 +78,7 @@ def work(runs: dict[str, Floats], deployment: Deployment, attribution: Attributi
     samples = runs["chunks"] + runs["decode_seqs"] + runs["padding_rows"]
     seconds = attribution.busy_s
     kernels = seconds - attribution.seconds[HOST]
-    sampling = min(stage.host_s_per_sequence, SAMPLING_S_PER_SEQUENCE) * samples * runs["iterations"]
+    sampling = min(stage.host_s_per_sequence, SAMPLING_S_PER_SEQUENCE) * samples * runs["work_steps"]
     flop = stage_flop(runs, deployment, index)
     return Work(seconds, np.minimum(kernels + sampling, seconds), flop, attribution.read_bytes)
 
@@ -87,8 +88,8 @@ def stage_flop(runs: dict[str, Floats], deployment: Deployment, index: int) -> F
     architecture, stages = deployment.architecture, len(deployment.stages)
     layers = split_layers(architecture.num_layers, stages)[index]
     tp = deployment.gpus_per_replica // stages
-    a_row, a_sample = _flop_per_row(architecture, layers, tp)
-    steps = runs["iterations"]
+    a_row, a_sample = flop_per_row(architecture, layers, tp)
+    steps = runs["work_steps"]
     sequences = runs["decode_seqs"] + runs["padding_rows"]
     linear = a_row * (runs["prefill_tokens"] + sequences)
     if layers.stop == layers.total:
@@ -96,7 +97,7 @@ def stage_flop(runs: dict[str, Floats], deployment: Deployment, index: int) -> F
     return steps * linear + _attention_flop(runs, deployment, layers, tp)
 
 
-def _flop_per_row(architecture: ModelArchitecture, layers: LayerRange, tp: int) -> tuple[float, float]:
+def flop_per_row(architecture: ModelArchitecture, layers: LayerRange, tp: int) -> tuple[float, float]:
     """Flop of one row in the layers' products on one rank, and of one sampled row in the output head."""
     row = sum(
         2.0
@@ -110,8 +111,8 @@ def _flop_per_row(architecture: ModelArchitecture, layers: LayerRange, tp: int) 
 
 def _attention_flop(runs: dict[str, Floats], deployment: Deployment, layers: LayerRange, tp: int) -> Floats:
     """Scores and values of decodes and chunks, whose contexts grow from step to step within a run."""
-    steps = runs["iterations"]
-    later = 0.5 * steps * (steps - 1.0)
+    steps = runs["work_steps"]
+    later = np.maximum(0.0, 0.5 * steps * (steps - 1.0))
     new = runs["prefill_tokens"]
     flop = np.zeros(len(steps))
     for shape in attention_shapes(deployment.architecture, tp, layers):
@@ -130,13 +131,22 @@ def run_watts(runs: dict[str, Floats], deployment: Deployment, attribution: Attr
     """Mean watts of one GPU of pipeline stage `index` in the time it spent on each run: (runs,)."""
     done = work(runs, deployment, attribution, index)
     model = power_model(deployment.gpu)
-    return model.watts(done.activity(deployment.gpu, deployment.dtypes.activation))
+    return model.watts(done.activity(deployment.gpu, deployment.dtypes.activation), runs["clock"])
 
 
 def energy_use(
-    deployment: Deployment, runs: dict[str, Floats], attributions: list[Attribution], replicas: int, duration_s: float
+    deployment: Deployment,
+    runs: dict[str, Floats],
+    attributions: list[Attribution],
+    replicas: int,
+    begin_s: float,
+    duration_s: float,
+    awake: AwakeJoules | None = None,
 ) -> EnergyUse:
-    """Energy of a run of `duration_s`. Between steps a replica's GPUs are awake; unused GPUs are idle."""
+    """Energy of a run from begin_s on. Between steps a replica's GPUs are awake; unused GPUs are idle.
+
+    awake: of GPUs whose clocks are not at boost.
+    """
     model = power_model(deployment.gpu)
     ranks = deployment.gpus_per_replica // len(attributions)
     replica = runs["replica"].astype(np.int64)
@@ -145,7 +155,13 @@ def energy_use(
         elapsed = attribution.busy_s
         active = np.bincount(replica, run_watts(runs, deployment, attribution, index) * elapsed, replicas)
         waiting = duration_s - np.bincount(replica, elapsed, replicas)
-        joules += ranks * (active + model.awake_w * waiting)
+        waiting_j = model.awake_w * waiting
+        if awake is not None:
+            every, start_s = np.arange(replicas), runs["start_s"]
+            ends = (awake.until(every, np.full(replicas, at)) for at in (begin_s, begin_s + duration_s))
+            busy = awake.until(replica, start_s + elapsed) - awake.until(replica, start_s)
+            waiting_j = -np.subtract(*ends) - np.bincount(replica, busy, replicas)
+        joules += ranks * (active + waiting_j)
     used = replicas * deployment.gpus_per_replica
     unused_j = model.idle_w * (deployment.gpus_total - used) * duration_s
     return EnergyUse(joules, unused_j, duration_s, deployment.gpus_total, used)
@@ -156,14 +172,16 @@ def energy_summary(
     runs: dict[str, Floats],
     attributions: list[Attribution],
     replicas: int,
+    begin_s: float,
     duration_s: float,
     output_tokens: int,
+    awake: AwakeJoules | None = None,
 ) -> dict[str, float | None]:
     """Entries of a summary; None where nothing finished."""
     if not duration_s > 0.0:
         names = ("energy_j", "energy_j_per_output_token", "mean_power_w_per_gpu", "mean_power_w_per_gpu_used")
         return dict.fromkeys(names)
-    use = energy_use(deployment, runs, attributions, replicas, duration_s)
+    use = energy_use(deployment, runs, attributions, replicas, begin_s, duration_s, awake)
     return {
         "energy_j": use.energy_j,
         "energy_j_per_output_token": use.energy_j / output_tokens if output_tokens else None,

@@ -214,7 +214,7 @@ class Engine:
         """A run is over: its tokens are out, its finished sequences leave."""
         batch, pool, steps, end_s = run.batch, lane.pool, run.steps, run.end_s
         gap_s, gap_seqs, decodes = 0.0, 0, run.decodes
-        last_step_s = run.first_s + run.slope_s * (steps - 1)
+        last_step_s = run.waited_s + run.first_s + run.slope_s * (steps - 1)
         context, window_context, growing = pool.context, pool.window_context, pool.window_growth
         if decodes:
             first_end_s = run.first_end_s
@@ -222,15 +222,9 @@ class Engine:
             for sequence in joiners:
                 gap = first_end_s - sequence.last_token_s
                 self._runs.joiner_gaps.append(gap)
-                self._runs.joiner_waits_s += gap - run.first_s
-        load = lane.load
-        self._runs.rows += pack_run(
-            self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks,
-            load.pairs,
-            load.context, decodes, run.padding_rows, context + decodes, window_context + growing, growing,
-            load.window_pairs, load.window_context, run.copy_s, run.transfer_s, gap_s, gap_seqs,
-            self.blocks.total - self.blocks.free, len(self.waiting),
-        )  # fmt: skip
+                self._runs.joiner_waits_s += gap - run.first_s - run.waited_s
+        work = steps * run.part
+        self._runs.rows += self._row(lane, run, steps, work, context, window_context, growing, gap_s, gap_seqs)
         if decodes and pool.steps_to_finish() <= 0:
             for sequence, held in pool.pop_finished():
                 self._finish(lane, sequence, held, end_s)
@@ -239,6 +233,20 @@ class Engine:
         if lane.held_blocks and not pool.count:  # a request-level batch is over
             self.blocks.give(lane.held_blocks)
             lane.held_blocks = lane.padding_rows = 0
+
+    def _row(
+        self, lane: Lane, run: Run, steps: int, work: float, context: int, window_context: int, growing: int,
+        gap_s: float = 0.0, gap_seqs: int = 0,
+    ) -> bytes:  # fmt: skip
+        """A run's row, of its first `steps` steps; contexts are the decoding sequences' before the first."""
+        load, decodes = lane.load, run.decodes
+        return pack_run(
+            self.number, lane.number, run.start_s, run.first_s, run.slope_s, steps, load.tokens, load.chunks,
+            load.pairs,
+            load.context, decodes, run.padding_rows, context + decodes, window_context + growing, growing,
+            load.window_pairs, load.window_context, run.copy_s, run.transfer_s, gap_s, gap_seqs,
+            self.blocks.total - self.blocks.free, len(self.waiting), run.clock, work,
+        )  # fmt: skip
 
     def _commit_chunks(self, lane: Lane, run: Run, last_step_s: float) -> None:
         lane.partial, end_s = None, run.end_s

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.serving.attribution import Attribution
+from sim.serving.record import run_seconds
 from sim.serving.row_costs import FACTORS
 
 Floats = NDArray[np.float64]
@@ -153,12 +154,11 @@ def _spent(runs: dict[str, Floats], unsure: Floats, replica: NDArray[np.int64], 
     Lanes of a pipeline work side by side: a request meets one lane's share.
     """
     result = [np.zeros((len(FACTORS), len(replica))) for _ in at]
+    seconds = run_seconds(runs)
     for number in np.unique(replica):
         mine = np.flatnonzero(runs["replica"] == number)
-        steps = runs["iterations"][mine]
         start = runs["start_s"][mine]
-        end = start + runs["copy_s"][mine] + steps * runs["first_s"][mine]
-        end = end + 0.5 * steps * (steps - 1.0) * runs["slope_s"][mine]
+        end = start + seconds[mine]
         lanes = max(1, len(np.unique(runs["lane"][mine])))
         order = np.argsort(end, kind="stable")
         here = np.flatnonzero(replica == number)
@@ -219,7 +219,7 @@ def _of_distribution(figures: dict[str, float | None], values: Floats, moves: Fl
 
 def _of_gaps(figures: dict[str, float | None], runs: dict[str, Floats], unsure: Floats) -> dict[str, list[float]]:
     """Intervals of gaps between tokens: of the steps that long, weighted by the tokens they made."""
-    decoding = np.flatnonzero(runs["decode_seqs"] > 0)
+    decoding = np.flatnonzero((runs["decode_seqs"] > 0) & (runs["iterations"] > 0))
     if not len(decoding):
         return {}
     decoding = decoding[:: max(1, len(decoding) // SAMPLE)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 import numpy as np
 
@@ -37,12 +39,14 @@ class Inbox:
 
     def __init__(self, columns: RequestColumns, known: Iterable[int] = ()) -> None:
         self._columns = columns
-        self._pending = deque(known)
+        self._received = list(known)
+        self._pending = deque(self._received)
         self.counts_on_take = bool(self._pending)  # the engine counts known arrivals when it takes, others as they come
         self._look_ahead()
 
     def put(self, index: int) -> None:
         """A request arrives."""
+        self._received.append(index)
         self._pending.append(index)
         self._look_ahead()
 
@@ -57,6 +61,18 @@ class Inbox:
     def sequence(self, index: int) -> Sequence:
         """A fresh sequence for a request."""
         return self._columns.sequence(index)
+
+    def came(self, after_s: float, until_s: float) -> list[tuple[float, int]]:
+        """Arrivals of a span of time, taken or not: when, and tokens of the prompt."""
+        arrival_s, prompts = self._columns.arrival_s, self._columns.prompt_tokens
+        first, last = (bisect_right(self._received, time_s, key=arrival_s.__getitem__) for time_s in (after_s, until_s))
+        return [(arrival_s[index], prompts[index]) for index in self._received[first:last]]
+
+    def untaken(self, now_s: float) -> Iterator[Sequence]:
+        """Arrivals that the engine has not looked at yet."""
+        return map(
+            self._columns.sequence, takewhile(lambda index: self._columns.arrival_s[index] <= now_s, self._pending)
+        )
 
     def _look_ahead(self) -> None:
         if self._pending:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from policies.serving import Sequence
 from workloads.request import RequestTable
 
-# One row a run of `iterations` steps of one composition: the i-th (from 0) takes first_s + i x slope_s.
+# One row a run of `iterations` steps of one composition: the i-th (from 0) takes first_s + i x slope_s. A step whose
+# clock changes under way is a row a clock, which takes first_s; its last row counts as the iteration.
 RUN_COLUMNS = (
     "replica",
     "lane",  # micro-batch slot, with pipeline parallelism
@@ -38,6 +39,8 @@ RUN_COLUMNS = (
     "gap_seqs",
     "kv_blocks",  # in use when the run ended
     "waiting",  # requests queued when the run began
+    "clock",  # core clock, a share of boost
+    "work_steps",  # steps' worth of work: as many as iterations, or a part of one whose clock changed under way
 )
 Floats = NDArray[np.float64]
 pack_run = Struct(f"{len(RUN_COLUMNS)}d").pack  # the values of one row, in the order of RUN_COLUMNS
@@ -53,8 +56,19 @@ class RunLog:
 
     def columns(self) -> dict[str, Floats]:
         """Column name to values: (runs,)."""
-        cells = np.frombuffer(self.rows, dtype=float).reshape(-1, len(RUN_COLUMNS))
-        return {name: cells[:, i] for i, name in enumerate(RUN_COLUMNS)}
+        return run_columns(self.rows)
+
+
+def run_columns(rows: bytes | bytearray) -> dict[str, Floats]:
+    """Column name to values, of rows packed by pack_run: (rows,)."""
+    cells = np.frombuffer(rows, dtype=float).reshape(-1, len(RUN_COLUMNS))
+    return {name: cells[:, i] for i, name in enumerate(RUN_COLUMNS)}
+
+
+def run_seconds(runs: dict[str, Floats]) -> Floats:
+    """How long each run lasted: (runs,)."""
+    steps = np.maximum(runs["iterations"], 1.0)
+    return np.asarray(runs["copy_s"] + steps * runs["first_s"] + 0.5 * steps * (steps - 1.0) * runs["slope_s"])
 
 
 class RequestLog:

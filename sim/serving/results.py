@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from sim.scenario import SloSection
 from sim.serving.attribution import Attribution
-from sim.serving.record import RequestLog, RunLog
+from sim.serving.deployment import Deployment
+from sim.serving.energy import run_watts
+from sim.serving.record import RequestLog, RunLog, run_seconds
 from sim.serving.row_costs import BOUNDS
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ REQUEST_COLUMNS = {
     "preemptions": "times put off for want of memory",
     "replica": "engine that served it; -1: rejected",
     "tenant": "as the trace has it",
+    "priority": "as the trace has it; lower is served first, above 0 is low",
     "slo_met": "all limits of [slo] kept",
 }
 
@@ -61,23 +64,24 @@ def request_columns(log: RequestLog, slo: SloSection) -> dict[str, Any]:
         "e2e_s": e2e,
         "preemptions": np.frombuffer(log.preemptions, dtype=np.int64),
         "replica": np.frombuffer(log.replica, dtype=np.int64),
+        "priority": np.zeros(len(table), dtype=np.int64) if table.priority is None else table.priority,
         "tenant": np.full(len(table), None) if table.tenant is None else np.asarray(table.tenant, dtype=object),
         "slo_met": met,
     }
 
 
-def steps_frame(runs: RunLog, attributions: list[Attribution]) -> pd.DataFrame:
+def steps_frame(runs: RunLog, attributions: list[Attribution], deployment: Deployment) -> pd.DataFrame:
     """One row a run of equal steps; `iterations` says how many, `slope_s` how much longer each next one takes.
 
+    A step whose clock changed under way is a row a clock, of which the last counts.
+
     Columns: replica, lane, start_s, duration_s (whole run), first_s, slope_s, iterations, prefill_tokens, decode_seqs,
-    context_tokens (each a step, at the first), kv_blocks (at the end), waiting, bound_by, power_w (NaN without a
-    power model).
+    context_tokens (each a step, at the first), kv_blocks (at the end), waiting, bound_by, power_w (mean of its GPUs').
     """
     import pandas as pd
 
     columns = runs.columns()
-    steps = columns["iterations"]
-    duration = columns["copy_s"] + steps * columns["first_s"] + 0.5 * steps * (steps - 1) * columns["slope_s"]
+    duration = run_seconds(columns)
     bound = np.argmax(np.sum([a.seconds for a in attributions], axis=0), axis=0)
     integer = (
         "replica",
@@ -100,14 +104,14 @@ def steps_frame(runs: RunLog, attributions: list[Attribution]) -> pd.DataFrame:
             "slope_s": columns["slope_s"],
             **{name: whole[name] for name in integer[2:]},
             "bound_by": pd.Categorical(np.asarray(BOUNDS)[bound], categories=list(BOUNDS)),
-            "power_w": np.full(len(steps), np.nan),
+            "power_w": np.mean([run_watts(columns, deployment, a, i) for i, a in enumerate(attributions)], axis=0),
         }
     )
 
 
 def expand_steps(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a step, from the run-compressed frame of `steps_frame`."""
-    repeats = frame["iterations"].to_numpy()
+    repeats = np.maximum(frame["iterations"].to_numpy(), 1)
     index = np.repeat(np.arange(len(frame)), repeats)
     step = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     wide = frame.iloc[index].reset_index(drop=True)
@@ -120,7 +124,7 @@ def expand_steps(frame: pd.DataFrame) -> pd.DataFrame:
     )
     wide["duration_s"] = wide["first_s"] + step * wide["slope_s"] + np.where(step == 0, copy_s, 0.0)
     wide["context_tokens"] += step * wide["decode_seqs"]
-    wide["iterations"] = 1
+    wide["iterations"] = np.minimum(wide["iterations"], 1)
     wide["first_s"] = wide["duration_s"]
     wide["slope_s"] = 0.0
     return wide

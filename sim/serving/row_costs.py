@@ -104,6 +104,12 @@ class RowCosts:
         """Bytes of weights read from this device's memory in such steps: (steps,)."""
         return np.asarray(self._both(rows, samples, slice(-1, None))[0])
 
+    def step(self, rows: int, samples: int) -> tuple[float, float]:
+        """Seconds of kernel launches, and bytes of weights read, of one step."""
+        body, head = self._tables
+        host = BOUNDS.index("host")
+        return float(body[host, rows] + head[host, samples]), float(body[-1, rows] + head[-1, samples])
+
     def _both(self, rows: NDArray[np.int64], samples: NDArray[np.int64], columns: slice) -> Floats:
         return np.asarray(self._tables[0][columns, rows] + self._tables[1][columns, samples])
 

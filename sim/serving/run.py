@@ -20,7 +20,8 @@ class Run:
     """`steps` steps of one composition; the i-th (from 0) takes first_s + i x slope_s; slope_s is never negative."""
 
     __slots__ = (
-        "batch", "copy_s", "decodes", "end_s", "first_s", "padding_rows", "slope_s", "start_s", "steps", "transfer_s",
+        "batch", "clock", "copy_s", "decodes", "end_s", "first_s", "padding_rows", "part", "slope_s", "start_s",
+        "steps", "transfer_s", "waited_s",
     )  # fmt: skip
 
     def __init__(
@@ -34,8 +35,14 @@ class Run:
         decodes: int,  # decoding sequences in each step
         padding_rows: int,  # finished sequences still computed
         transfer_s: float = 0.0,  # of first_s, that pipeline stages stood still while their input was on its way
+        clock: float = 1.0,  # of the cores, a share of boost
+        part: float = 1.0,  # of one step's work, where its clock changed under way: what was left then
+        waited_s: float = 0.0,  # that this step had been under way before start_s
     ) -> None:
         self.batch = batch
+        self.clock = clock
+        self.part = part
+        self.waited_s = waited_s
         self.start_s = start_s
         self.copy_s = copy_s
         self.first_s = first_s

@@ -10,11 +10,13 @@ import simpy
 from hardware_models.errors import DoesNotFitError
 from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Sequence
 from sim.policy_choice import make_policy
+from sim.power.start import PowerRun, check_stages, pace, start_power
 from sim.scenario import Scenario
 from sim.serving.arrivals import ArrivalProcess, assign
 from sim.serving.deployment import Deployment, deploy
 from sim.serving.inbox import Inbox, RequestColumns
 from sim.serving.pipeline import PipelineReplica
+from sim.serving.placement import Placement
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
 from workloads.randomness import stream
@@ -29,6 +31,7 @@ class ServingRun:
     requests: RequestLog
     runs: RunLog
     replicas: list[Replica | PipelineReplica]
+    power: PowerRun | None = None
 
 
 def simulate_serving(
@@ -48,6 +51,7 @@ def simulate_serving(
     scheduler = make_scheduler(scenario, deployment)
     check_reservation(scenario, scheduler, deployment)
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
+    check_stages(scenario)
     env = simpy.Environment()
     request_log, run_log = RequestLog(requests) if log is None else log, RunLog()
     if watch is not None:
@@ -55,17 +59,19 @@ def simulate_serving(
     columns = RequestColumns(requests)
     random = stream(scenario.seed, "router")
     count = scenario.serving.replicas
+    placement = Placement(requests, router, count, scenario.serving.low_priority_replicas)
     asks = router.asks_replicas and count > 1
-    assigned = [[] for _ in range(count)] if asks else assign(requests, router, count, random)
-    arrivals = ArrivalProcess(env, requests, router, random)
+    assigned = [[] for _ in range(count)] if asks else assign(requests, placement, count, random)
+    arrivals = ArrivalProcess(env, requests, placement, random)
     replicas: list[Replica | PipelineReplica] = []
     for number, known in enumerate(assigned):
         inbox = Inbox(columns, known)
         replica: Replica | PipelineReplica
         if len(deployment.stages) == 1:
             replica = Replica(
-                env, number, scheduler, deployment.stages[0], deployment.limits, inbox, run_log, request_log, exact
-            )
+                env, number, scheduler, pace(scenario, deployment), deployment.limits, inbox, run_log, request_log,
+                exact,
+            )  # fmt: skip
         else:
             replica = PipelineReplica(
                 env, number, replace(scheduler, max_num_seqs=scenario.serving.micro_batch_seqs), deployment.stages,
@@ -76,8 +82,13 @@ def simulate_serving(
         replicas.append(replica)
     if asks:
         arrivals.start(replicas)
+    power = None
+    if scenario.power is not None:
+        engines = [replica for replica in replicas if isinstance(replica, Replica)]
+        working = lambda: request_log.finished + len(request_log.rejected) < len(requests)  # noqa: E731
+        power = start_power(env, scenario, deployment, engines, run_log, working)
     env.run()
-    return ServingRun(deployment, request_log, run_log, replicas)
+    return ServingRun(deployment, request_log, run_log, replicas, power)
 
 
 def make_scheduler(scenario: Scenario, deployment: Deployment) -> BatchScheduler:

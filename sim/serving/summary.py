@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from hardware_models import catalog
 from hardware_models.errors import UnknownNameError
 from hardware_models.power import power_model
+from hardware_models.server_power import server_power
+from sim.power.account import power_intervals, power_summary
+from sim.power.governor import governor_summary
+from sim.power.ledger import energy_account
 from sim.scenario import Scenario, SloSection
 from sim.serving.attribution import Attribution
 from sim.serving.bottleneck import bottleneck_sentence
@@ -63,10 +67,18 @@ def summarise(
     summary["bound_by"] = bound_by(run, attributions, duration)
     summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
     summary |= _cost(run, duration, summary["output_tokens"])
-    summary |= energy_summary(deployment, runs, attributions, len(run.replicas), duration, summary["output_tokens"])
+    begin_s, awake = float(np.min(columns["arrival_s"])), run.power.awake if run.power is not None else None
+    summary |= energy_summary(
+        deployment, runs, attributions, len(run.replicas), begin_s, duration, summary["output_tokens"], awake
+    )
+    summary |= power_summary(run.power, scenario.power, columns)
+    summary |= governor_summary(run.power.governor if run.power is not None else None, begin_s, duration)
+    summary |= energy_account(scenario, deployment, runs, attributions, begin_s, summary, awake)
     summary["bottleneck"] = bottleneck_sentence(summary)
     watts = power_model(deployment.gpu)
     summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, watts.tdp_w)
+    server = server_power(deployment.node)
+    summary["interval_90"] |= power_intervals(summary["power"], watts.sigma, server.sigma)
     summary["grades"] = deployment.grades | {"power": watts.grade}
     summary["grade"] = worst_grade(summary["grades"].values())
     summary["notes"] = notes(scenario, run, columns, priced=summary["usd_per_gpu_h"] is not None)

@@ -12,11 +12,12 @@ def token_gaps(runs: dict[str, Floats], joiner_gaps: Floats) -> tuple[Floats, Fl
     """Gap lengths, seconds, and how many tokens had each: both (distinct gaps,)."""
     decoding = runs["decode_seqs"] > 0
     first, first_weight = runs["gap_s"][decoding], runs["gap_seqs"][decoding]
-    repeats = (runs["iterations"][decoding] - 1).astype(np.int64)
-    index = np.repeat(np.arange(len(repeats)), repeats)
-    step = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats) + 1
-    later = runs["first_s"][decoding][index] + runs["slope_s"][decoding][index] * step
-    weight = runs["decode_seqs"][decoding][index]
+    repeats = np.maximum(0, runs["iterations"][decoding] - 1).astype(np.int64)
+    later = np.arange(int(repeats.sum()), dtype=np.float64)  # in place: a day of a row has a hundred million steps
+    later -= np.repeat(np.cumsum(repeats) - repeats - 1, repeats)
+    later *= np.repeat(runs["slope_s"][decoding], repeats)
+    later += np.repeat(runs["first_s"][decoding], repeats)
+    weight = np.repeat(runs["decode_seqs"][decoding], repeats)
     gaps = np.concatenate([first[first_weight > 0], joiner_gaps, later])
     weights = np.concatenate([first_weight[first_weight > 0], np.ones(len(joiner_gaps)), weight])
     return gaps, weights

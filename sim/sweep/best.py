@@ -29,7 +29,7 @@ def _beside(scenario: AnyScenario, folder: Path) -> AnyScenario:
     """The same scenario, its absolute paths seen from a folder."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = tables.get(section, {}).get(key)
+        value = (tables.get(section) or {}).get(key)
         if isinstance(value, str) and Path(value).is_absolute():
             path = os.path.relpath(value, folder)
             tables[section][key] = path if "/" in path else f"./{path}"

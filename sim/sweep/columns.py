@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hardware_models.errors import UnknownNameError
-from sim.metrics import SERVING_SUMMARY_METRICS, SUMMARY_METRICS, TRAINING_SUMMARY_METRICS, Metric
+from sim.metrics import OFFLOAD_METRICS, SERVING_SUMMARY_METRICS, SUMMARY_METRICS, TRAINING_SUMMARY_METRICS, Metric
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario_file import scenario_model
 from sim.training_scenario import TrainingScenario
 
@@ -19,7 +20,7 @@ PER_USER = "output_tokens_per_s_per_user"
 SPEED = Metric(PER_USER, "output tokens a user", "tokens/s", "tokens/s", 1.0, True)
 PER_USER_OF = "tpot_s.mean"  # its inverse
 SERVING_METRICS: dict[str, Metric] = SERVING_SUMMARY_METRICS | {PER_USER: SPEED}
-SWEEP_METRICS: dict[str, Metric] = SERVING_METRICS | TRAINING_SUMMARY_METRICS
+SWEEP_METRICS: dict[str, Metric] = SERVING_METRICS | OFFLOAD_METRICS | TRAINING_SUMMARY_METRICS
 
 _POINTS = ("mean", "p50", "p90", "p95", "p99")
 _RATES = (
@@ -53,17 +54,23 @@ def _columns(metrics: Iterable[str]) -> tuple[str, ...]:
 
 
 VALUE_COLUMNS = _columns(SWEEP_METRICS)
-_SERVING_COLUMNS, _TRAINING_COLUMNS = _columns(SERVING_METRICS), _columns(TRAINING_SUMMARY_METRICS)
+
+
+def _of_kind(scenario: Mapping[str, Any]) -> dict[str, Metric]:
+    kind = scenario_model(scenario)
+    if kind is OffloadedInferenceScenario:
+        return OFFLOAD_METRICS
+    return TRAINING_SUMMARY_METRICS if kind is TrainingScenario else SERVING_METRICS
 
 
 def metrics_of(scenario: Mapping[str, Any]) -> dict[str, Metric]:
     """What runs of such a scenario, given by its tables, are measured in."""
-    return TRAINING_SUMMARY_METRICS if scenario_model(scenario) is TrainingScenario else SERVING_METRICS
+    return _of_kind(scenario)
 
 
 def columns_of(scenario: Mapping[str, Any]) -> tuple[str, ...]:
     """Of VALUE_COLUMNS, those that runs of such a scenario have."""
-    return _TRAINING_COLUMNS if scenario_model(scenario) is TrainingScenario else _SERVING_COLUMNS
+    return _columns(_of_kind(scenario))
 
 
 def sweep_metric(key: str, where: str, metrics: Mapping[str, Metric] = SWEEP_METRICS) -> Metric:

@@ -14,6 +14,7 @@ from typing import Any
 
 from hardware_models.errors import FleetcastError
 from sim.metrics import Metric
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_file import (
     apply_override,
@@ -56,7 +57,7 @@ class Sweep:
         return tuple(axis.key for axis in self.axes)
 
     @property
-    def model(self) -> type[Scenario] | type[TrainingScenario]:
+    def model(self) -> type[Scenario] | type[TrainingScenario] | type[OffloadedInferenceScenario]:
         """What its points are scenarios of."""
         return scenario_model(self.base)
 

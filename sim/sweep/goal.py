@@ -19,6 +19,7 @@ UNITS = {
 }
 DEFAULT_METRIC = "output_tokens_per_s_per_gpu"
 DEFAULT_PARETO = (DEFAULT_METRIC, PER_USER)
+OFFLOAD_METRIC, OFFLOAD_PARETO = "output_throughput", ("output_throughput", "decode_step_s")
 TRAINING_METRIC = "tokens_per_s_per_gpu"  # the default of training, and its trade-off
 TRAINING_PARETO = (TRAINING_METRIC, "memory.peak_bytes")
 
@@ -104,11 +105,12 @@ def make_goal(
         raise FleetcastError("goal: gives both 'maximize' and 'minimize'; give one of them")
     serving = DEFAULT_METRIC in metrics
     limits = tuple(parse_limit(text, metrics) for text in subject_to)
-    key = maximize or minimize or (DEFAULT_METRIC if serving else TRAINING_METRIC)
+    training = TRAINING_METRIC in metrics
+    key = maximize or minimize or (DEFAULT_METRIC if serving else TRAINING_METRIC if training else OFFLOAD_METRIC)
     metric = sweep_metric(key, f"goal.{'minimize' if minimize else 'maximize'}", metrics)
     if pareto is not None and len(set(pareto)) != 2:
         raise FleetcastError(f"goal.pareto = {pareto}: give two different metrics")
-    default = DEFAULT_PARETO if serving else TRAINING_PARETO
+    default = DEFAULT_PARETO if serving else TRAINING_PARETO if training else OFFLOAD_PARETO
     first, second = (sweep_metric(name, "goal.pareto", metrics) for name in pareto or default)
     for one in (first, second):
         if one.larger_is_better is None:

@@ -8,15 +8,21 @@ from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.framework import framework
 from hardware_models.training_framework import training_framework
+from policies.offload import OFFLOAD
+from policies.offload.inference_policies import INFERENCE_OFFLOAD
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
 from policies.parallelism.activation_offload import ACTIVATION_OFFLOAD
 from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
+from policies.parallelism.mapping import NODE_MAPPINGS
+from policies.parallelism.optimizers import OPTIMIZERS
 from policies.serving import ROUTERS
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.policy_choice import make_policy
 from sim.scenario import ClusterSection, WorkloadSection
 from sim.scenario_file import AnyScenario
 from sim.serving.deployment import deploy
 from sim.serving.simulate import make_scheduler
+from sim.training.power_smoothing import smoothing_of
 from sim.training_scenario import TrainingScenario, TrainingSection
 from workloads.generators import make_generator
 from workloads.models.catalog import model
@@ -31,8 +37,16 @@ def check_names(scenario: AnyScenario) -> None:
     """
     _check_cluster(scenario.cluster)
     model(scenario.model.config)
+    if isinstance(scenario, OffloadedInferenceScenario):
+        make_policy("offload.policy", scenario.offload.policy, INFERENCE_OFFLOAD, {})
+        return
+    if scenario.energy is not None:
+        scenario.energy.check_names()
     if isinstance(scenario, TrainingScenario):
         _check_training(scenario.training)
+        if scenario.offload is not None:
+            make_policy("offload.policy", scenario.offload.policy, OFFLOAD, {})
+        smoothing_of(scenario)
         return
     framework(scenario.serving.engine)
     make_policy("serving.router", scenario.serving.router, ROUTERS, {})
@@ -51,6 +65,8 @@ def _check_training(training: TrainingSection) -> None:
     make_policy("training.recompute", training.recompute, RECOMPUTE, {})
     make_policy("training.gradient_reduce", training.gradient_reduce, GRADIENT_REDUCE, {})
     make_policy("training.context_parallel", training.context_parallel, CONTEXT, {})
+    make_policy("training.node_mapping", training.node_mapping, NODE_MAPPINGS, {})
+    make_policy("training.optimizer", training.optimizer, OPTIMIZERS, {})
     make_policy("training.activation_offload", training.activation_offload, ACTIVATION_OFFLOAD, {})
 
 

@@ -64,8 +64,13 @@ def run_point(job: Job) -> Outcome:
 
 def _summary(scenario: AnyScenario) -> dict[str, Any]:
     """Of a run; requests that settings share are drawn once."""
+    from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.scenario import Scenario
 
+    if isinstance(scenario, OffloadedInferenceScenario):
+        from sim.offload.inference_result import run_inference
+
+        return run_inference(scenario).summary
     if not isinstance(scenario, Scenario):
         from sim.training.result import run_training
 

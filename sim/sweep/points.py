@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from hardware_models.errors import FleetcastError
 from sim.identity import HEX_DIGITS, scenario_id, simulator_fingerprint
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario_errors import sentence
 from sim.scenario_file import AnyScenario
 from sim.sweep.axes import Choices, count, settings
@@ -136,6 +137,8 @@ def _resolved(sweep: Sweep, kept: list[tuple[Any, ...]]) -> list[Point]:
 
 def _deployment(scenario: AnyScenario) -> str:
     """What the prices of a deployment depend on: points that agree in it are quicker in one worker."""
+    if isinstance(scenario, OffloadedInferenceScenario):
+        return repr((scenario.model, scenario.cluster, scenario.workload))
     if isinstance(scenario, TrainingScenario):
         return repr((scenario.model, scenario.cluster, scenario.training.tensor_parallel_size))
     serving = scenario.serving

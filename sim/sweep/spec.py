@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from hardware_models.errors import FleetcastError
-from sim.scenario import Section
 from sim.scenario_errors import ACCEPTED
+from sim.section import Section
 from sim.sweep.axes import Axis, Choices, Method, Range
 
 MOST_SAMPLES = 1_000_000

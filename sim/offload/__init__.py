@@ -1,0 +1,1 @@
+"""Training beyond a GPU's memory: from a scenario with [offload] to a step on tiers."""

@@ -1,0 +1,105 @@
+"""Core clocks of a replica's GPUs: what they are locked at, and lower ones for prompts or for decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_models.errors import ImpossibleError
+from hardware_models.power import Activity, PowerModel
+from hardware_models.specs import GpuSpec
+from sim.power_section import PowerSection
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseClocks:
+    """Shares of the boost clock."""
+
+    lock: float = 1.0  # no step runs faster
+    prefill_most: float = 1.0  # nor one with prompts in it than this
+    decode_most: float = 1.0  # nor one without
+
+    @property
+    def prefill(self) -> float:
+        """Of a step with a prompt, or a part of one, in it."""
+        return min(self.lock, self.prefill_most)
+
+    @property
+    def decode(self) -> float:
+        """Of a step that only decodes."""
+        return min(self.lock, self.decode_most)
+
+    def locked(self, clock: float) -> PhaseClocks:
+        """The same with another lock."""
+        return replace(self, lock=clock)
+
+
+FULL_CLOCKS = PhaseClocks()
+
+
+class ClockHistory:
+    """Since when which clock is locked, and what a GPU without work has drawn meanwhile."""
+
+    def __init__(self, model: PowerModel, clock: float) -> None:
+        self._model = model
+        self.since_s, self.clocks = [0.0], [clock]
+        self._joules = [0.0]  # up to then
+
+    def change(self, now_s: float, clock: float) -> None:
+        """Another clock from now on."""
+        self._joules.append(float(self.awake_joules(np.array([now_s]))[0]))
+        self.since_s.append(now_s)
+        self.clocks.append(clock)
+
+    def mean_clock(self, begin_s: float, end_s: float) -> float:
+        """Over a span of time, a share of boost."""
+        edges = np.clip([*self.since_s, end_s], begin_s, end_s)
+        return float(np.dot(np.diff(edges), self.clocks) / (end_s - begin_s)) if end_s > begin_s else self.clocks[0]
+
+    def awake_joules(self, times_s: Floats) -> Floats:
+        """Of one GPU on which a process waits for work, from 0 to each instant."""
+        since, clocks = np.array(self.since_s), np.array(self.clocks)
+        watts = self._model.watts(Activity(0.0, 0.0, 0.0), clocks)
+        at = np.searchsorted(since, times_s, side="right") - 1
+        return np.asarray(np.array(self._joules)[at] + watts[at] * (times_s - since[at]))
+
+
+def phase_clocks(power: PowerSection, gpu: GpuSpec) -> PhaseClocks:
+    """As [power] has them; raises ImpossibleError for a clock above the device's boost."""
+    return PhaseClocks(
+        clock_share("power.clock_mhz", power.clock_mhz, gpu),
+        clock_share("power.prefill_clock_mhz", power.prefill_clock_mhz, gpu),
+        clock_share("power.decode_clock_mhz", power.decode_clock_mhz, gpu),
+    )
+
+
+def clock_share(key: str, mhz: float | None, gpu: GpuSpec) -> float:
+    """A clock as a share of boost, which None stands for."""
+    boost_mhz = gpu.boost_clock_hz / 1e6
+    if mhz is None:
+        return 1.0
+    if mhz > boost_mhz:
+        raise ImpossibleError(f"{key} = {mhz:g}: {gpu.name} runs at {boost_mhz:g} MHz at most; give no more")
+    return mhz / boost_mhz
+
+
+class AwakeJoules:
+    """What one GPU of each replica would have drawn without work, from 0 to given instants."""
+
+    def __init__(self, histories: Sequence[ClockHistory]) -> None:
+        """histories: one a replica; those locked together share one."""
+        self._histories = list({id(history): history for history in histories}.values())
+        self._kind = np.array([self._histories.index(history) for history in histories])
+
+    def until(self, replica: NDArray[np.int64], times_s: Floats) -> Floats:
+        """Joules: (n,), for numbers of replicas (n,) and instants (n,)."""
+        joules = np.zeros(len(replica))
+        for kind, history in enumerate(self._histories):
+            chosen = self._kind[replica] == kind
+            joules[chosen] = history.awake_joules(times_s[chosen])
+        return joules
