@@ -17,6 +17,10 @@ from hardware_models.training_framework import TrainingFramework, training_frame
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
 from policies.parallelism.activation_offload import ACTIVATION_OFFLOAD
 from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
+from policies.parallelism.mapping import NODE_MAPPINGS
+from policies.parallelism.optimizers import OPTIMIZERS
+from policies.power import ROW_POLICIES
+from policies.power.smoothing import SMOOTHING
 from policies.serving import ROUTERS, SCHEDULERS
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
 from workloads.models import catalog as models
@@ -24,12 +28,16 @@ from workloads.models.counts import active_parameters, kv_bytes_per_token, param
 from workloads.traces.catalog import catalog_entry, catalog_names
 from workloads.training.context import CONTEXT
 
-HARDWARE = ("gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "prices", "energy_prices")
-# shown where they are there alone: of variations, of servers whose PCIe tree is known, of networks unlike a plain tree
+HARDWARE = (
+    "gpus", "cpus", "ssds", "nics", "links", "nodes", "clusters", "node_links", "server_parts", "prices",
+    "energy_prices", "grids", "embodied_carbons",
+)  # fmt: skip
+# shown where they are there alone: of measured links, of variations, of servers whose PCIe tree is known, of networks
+# unlike a plain tree
 OPTIONAL = (
-    "variation_of", "original_bandwidth_bytes_per_s", "pcie_switches", "nic_peer_bandwidth_bytes_per_s", "fabric",
-    "routing", "flows_per_connection", "planes", "nodes_per_pod", "pod_oversubscription", "links_per_switch_pair",
-    "links_per_group_pair",
+    "full_bytes_per_s", "variation_of", "original_bandwidth_bytes_per_s", "psu_w", "fan_fraction", "pcie_switches",
+    "nic_peer_bandwidth_bytes_per_s", "fabric", "routing", "flows_per_connection", "planes", "nodes_per_pod",
+    "pod_oversubscription", "links_per_switch_pair", "links_per_group_pair",
 )  # fmt: skip
 KINDS = (*HARDWARE, "models", "traces", "policies", "generators", "engines", "frameworks", "studies")
 
@@ -72,6 +80,10 @@ POLICIES: dict[str, dict[str, type[Any]]] = {
     "training.gradient_reduce": {**GRADIENT_REDUCE},
     "training.context_parallel": {**CONTEXT},
     "training.activation_offload": {**ACTIVATION_OFFLOAD},
+    "training.node_mapping": {**NODE_MAPPINGS},
+    "training.optimizer": {**OPTIMIZERS},
+    "power.policy": {**ROW_POLICIES},
+    "power.smoothing": {**SMOOTHING},
 }
 WORKLOADS = {
     "workload.generator": GENERATORS,
@@ -103,7 +115,17 @@ def _spec_lines(kind: str, name: str) -> list[str]:
     return lines
 
 
+def matrix_ends(value: Any) -> tuple[float, float] | None:
+    """The least and the most of a square matrix, off its diagonal; None for anything else."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(row, tuple) for row in value):
+        return None
+    rest = [number for i, row in enumerate(value) for j, number in enumerate(row) if i != j]
+    return min(rest), max(rest)
+
+
 def _number(value: Any) -> str:
+    if (ends := matrix_ends(value)) is not None:
+        return f"{len(value)} x {len(value)}, {ends[0]:.6g} to {ends[1]:.6g}"
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -16,6 +16,7 @@ from app.commands import INTERRUPTED, NOTHING_WRITTEN, USER_ERROR, FleetcastComm
 
 if TYPE_CHECKING:
     from app.outputs import Outputs
+    from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.training_scenario import TrainingScenario
 
 COMMANDS = {  # beyond those of this file: where each is, so that asking for one loads no other
@@ -91,6 +92,7 @@ def run_command(
     from app.console import print_report
     from app.outputs import Outputs
     from app.progress import Progress
+    from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.run import run
     from sim.scenario_file import load_any
     from sim.training_scenario import TrainingScenario
@@ -100,6 +102,9 @@ def run_command(
     outputs.check(scenario, loaded)
     if isinstance(loaded, TrainingScenario):
         _run_training(loaded, outputs, exact=exact, as_json=as_json)
+        return
+    if isinstance(loaded, OffloadedInferenceScenario):
+        _run_offload(loaded, outputs, exact=exact, as_json=as_json)
         return
     progress = Progress()
     try:
@@ -123,6 +128,18 @@ def _run_training(scenario: TrainingScenario, outputs: Outputs, *, exact: bool, 
         click.echo(result.summary_json())
     else:
         print_training_report(result, outputs.folder)
+
+
+def _run_offload(scenario: OffloadedInferenceScenario, outputs: Outputs, *, exact: bool, as_json: bool) -> None:
+    from app.offload_report import print_offload_report
+    from sim.offload.inference_result import run_inference
+
+    result = run_inference(scenario, exact=exact)
+    outputs.write_offload(result)
+    if as_json:
+        click.echo(result.summary_json())
+    else:
+        print_offload_report(result, outputs.folder)
 
 
 @command("compare")

@@ -12,9 +12,10 @@ import click
 from app.console import interval_of
 from app.training_reason import TRAINING_BOUND_BY, training_reason
 from hardware_models.errors import FleetcastError
-from sim.metrics import METRICS, TRAINING_METRICS, Metric
+from sim.metrics import METRICS, OFFLOAD_METRICS, SUMMARY_METRICS, TRAINING_METRICS, Metric
 from sim.scenario_file import read_toml, resolve_paths
 from sim.stored_run import read_summary
+from sim.training.shared_errors import KEY, change_interval, shared_factors
 
 SHOWN = (
     "request_throughput",
@@ -38,10 +39,33 @@ SHOWN = (
     "preemptions",
     "energy_j_per_output_token",
     "mean_power_w_per_gpu",
+    "energy.wh_per_request",
+    "energy.gco2e_per_request",
+    "energy.usd_per_million_output_tokens",
 )
 
+WHOLE = tuple(  # of a whole training, where its tokens are given
+    f"time_to_train.{key}" for key in ("days", "gpu_hours", "energy.site_kwh", "energy.kgco2e", "energy.usd")
+)
 BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "memory", "network", "host", "idle", "kv_queue"))
 SERVING = "serving"  # kind of a run whose summary names none
+OFFLOAD = "offload"
+OFFLOAD_SHOWN = (
+    "output_throughput",
+    "decode_throughput",
+    "duration_s",
+    "prefill_s",
+    "decode_step_s",
+    "memory.gpu.peak_bytes",
+    "memory.host.peak_bytes",
+    "memory.storage.peak_bytes",
+    "moved_bytes.h2d",
+    "moved_bytes.d2h",
+    "moved_bytes.read",
+    "moved_bytes.write",
+    "usd_per_million_output_tokens",
+)
+OFFLOAD_BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "host", "storage", "copies", "idle"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +78,24 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """Of what the run is: serving or training."""
+        """Of what the run is: serving, training or offload."""
         return str(self.summary.get("kind", SERVING))
 
     @property
     def metrics(self) -> list[Metric]:
         """What is set side by side, in order."""
         if self.kind == SERVING:
-            return [METRICS[key] for key in SHOWN]
-        return list(TRAINING_METRICS.values())
+            row = [key for key in METRICS if key.startswith("power.") and self.summary.get("power")]
+            return [METRICS[key] for key in (*SHOWN, *row)]
+        if self.kind == OFFLOAD:
+            return [OFFLOAD_METRICS[key] for key in OFFLOAD_SHOWN]
+        whole = [SUMMARY_METRICS[key] for key in WHOLE if "time_to_train" in self.summary]
+        return [*TRAINING_METRICS.values(), *whole]
 
     @property
     def bound_by(self) -> tuple[str, ...]:
         """Shares of the time, by their keys."""
-        return BOUND_BY if self.kind == SERVING else TRAINING_BOUND_BY
+        return _bounds(self.kind)
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -80,6 +108,11 @@ class RunFolder:
         tables = read_toml(folder / "scenario.toml")
         resolve_paths(tables, folder)
         return cls(folder.name, summary, _flat(tables))
+
+
+def _bounds(kind: str) -> tuple[str, ...]:
+    """Shares of the time that runs of a kind have."""
+    return {SERVING: BOUND_BY, OFFLOAD: OFFLOAD_BOUND_BY}.get(kind, TRAINING_BOUND_BY)
 
 
 def print_comparison(folders: tuple[Path, ...]) -> None:
@@ -116,8 +149,12 @@ def comparison_lines(runs: list[RunFolder]) -> list[str]:
         shares = [run.summary["bound_by"][key] for run in runs]
         name = "time " + key.removesuffix("_fraction").replace("_", " ")
         lines.append(f"  {name:<{width}}" + "".join(f"{'-' if s is None else format(s, '.1%'):>28}" for s in shares))
-    lines += ["", *(f"  {title}: {reason(base, run)}" for title, run in zip(titles[1:], runs[1:], strict=True)), ""]
-    return lines
+    lines.append("")
+    for title, run in zip(titles[1:], runs[1:], strict=True):
+        lines.append(f"  {title}: {reason(base, run)}")
+        if sure := paired_sentence(base.summary, run.summary):
+            lines.append(f"  {title}: {sure}")
+    return [*lines, ""]
 
 
 def different_settings(runs: list[RunFolder]) -> dict[str, list[Any]]:
@@ -135,6 +172,8 @@ def reason(base: RunFolder, run: RunFolder) -> str:
     """Of serving: how long running sequences waited for others' prompts, which share of the time moved most, the
     bottleneck; of training: where the seconds went.
     """
+    if run.kind == OFFLOAD:
+        return _moved_share(base, run)
     if run.kind != SERVING:
         return training_reason(base.summary, run.summary)
     return _stall_change(base, run) + _moved_share(base, run)
@@ -152,9 +191,9 @@ def _stall_change(base: RunFolder, run: RunFolder) -> str:
 
 def _moved_share(base: RunFolder, run: RunFolder) -> str:
     before, after = base.summary["bound_by"], run.summary["bound_by"]
-    if any(shares[key] is None for shares in (before, after) for key in BOUND_BY):
+    if any(shares[key] is None for shares in (before, after) for key in run.bound_by):
         return f"nothing to set against each other: one of the two served no request. {run.summary['bottleneck']}"
-    moved = {key: after[key] - before[key] for key in BOUND_BY}
+    moved = {key: after[key] - before[key] for key in run.bound_by}
     key = max(moved, key=lambda k: abs(moved[k]))
     if abs(moved[key]) < 0.02:
         return (
@@ -166,11 +205,36 @@ def _moved_share(base: RunFolder, run: RunFolder) -> str:
 
 
 def beyond_error_bars(before: dict[str, Any], after: dict[str, Any], key: str) -> bool | None:
-    """Do the 90 % intervals of a metric lie apart in two summaries? None where one of them has no interval."""
+    """Is a metric's change surely one? Of steps of training by the change's own 90 % interval, else by whether those of
+    the two runs lie apart; None where one of them has no interval.
+    """
     bars = [interval_of(summary, key) for summary in (before, after)]
     if bars[0] is None or bars[1] is None:
         return None
+    change = paired_interval(before, after, key)
+    if change is not None:
+        return not change[0] <= 1.0 <= change[1]
     return bars[0][1] < bars[1][0] or bars[1][1] < bars[0][0]
+
+
+def paired_interval(before: dict[str, Any], after: dict[str, Any], key: str) -> tuple[float, float] | None:
+    """The central 90 % of a metric's ratio, after over before, errors that both share cancelled; None where the two
+    share none, or it has no interval.
+    """
+    if KEY not in before or not shared_factors(before, after) or interval_of(after, key) is None:
+        return None
+    values = [SUMMARY_METRICS[key].value(summary) for summary in (before, after)]
+    return change_interval(before, after, values[1] / values[0]) if all(value > 0 for value in values) else None
+
+
+def paired_sentence(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """How sure the change of the step is, and what cancels in it; empty where nothing does."""
+    ends = paired_interval(before, after, "step_s")
+    if ends is None:
+        return ""
+    low, high = (f"{(end - 1.0) * 100:+.1f}%" for end in ends)
+    shared = ", ".join(shared_factors(before, after))
+    return f"the step changes by {low} to {high} (90 %): errors that both share cancel ({shared})"
 
 
 def change_text(before: float, after: float) -> str:
@@ -184,7 +248,7 @@ def _is_summary(summary: Any) -> bool:
         return False
     shares = summary.get("bound_by")
     own = summary.get("hardware", {})  # absent from results of earlier versions
-    wanted = BOUND_BY if summary.get("kind", SERVING) == SERVING else TRAINING_BOUND_BY
+    wanted = _bounds(summary.get("kind", SERVING))
     return isinstance(own, dict) and isinstance(shares, dict) and set(wanted) <= set(shares)
 
 

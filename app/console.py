@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.energy_lines import energy_lines
 from sim.metrics import METRICS, SUMMARY_METRICS, plain
 from sim.result import Result
 
@@ -24,6 +25,7 @@ HEADLINE = (
     "mean_power_w_per_gpu",
 )
 LATENCIES = (("ttft_s", "TTFT"), ("tbt_s", "TBT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E"), ("queue_s", "queueing"))
+ROW_WATTS = {"mean": "mean", "p99": "p99", "peak of 1 min": "peak_1_min", "highest reading": "max"}
 STATISTICS = ("mean", "p50", "p90", "p99", "max")
 
 
@@ -61,11 +63,41 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
         f"  {METRICS[key].name:<26}{METRICS[key].text(METRICS[key].value(summary)):>22}{_interval(summary, key)}"
         for key in HEADLINE
     ]
+    lines += ["", *(f"  {line}" for line in energy_lines(summary))]
+    lines += power_lines(summary["power"])
+    if (governor := summary.get("governor")) is not None:
+        mean = f"{governor['mean_clock_mhz']:,.0f}"
+        lines.append(f"  clocks by load: {mean} MHz on average, {governor['orders']:,} orders")
     lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
     lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
+
+
+def power_lines(power: dict[str, Any] | None) -> list[str]:
+    """A metered row in a few lines."""
+    if power is None:
+        return []
+    row, limit_w = power["row_w"], power["row_limit_w"]
+    watts = ", ".join(f"{name} {row[key] / 1e3:,.1f}" for name, key in ROW_WATTS.items())
+    lines = [
+        "",
+        f"  row power, kW: {watts}; limit {limit_w / 1e3:,.1f} ({power['row_peak_fraction']:.1%} at the highest"
+        " reading)",
+        f"  power brakes {power['brakes']}, breaker trips {power['breaker_trips']},"
+        f" above the limit for {plain(power['over_limit_s'])} s; slowed: low priority"
+        f" {plain(power['low_priority_locked_s'])} s, high priority {plain(power['high_priority_locked_s'])} s",
+    ]
+    for name, found in power["by_priority"].items():
+        ttft, e2e = (_seconds(found, what) for what in ("ttft", "e2e"))
+        lines.append(f"  {name} priority: {found['requests']:,} requests, p50 / p99, s: TTFT {ttft}, E2E {e2e}")
+    return lines
+
+
+def _seconds(found: dict[str, Any], what: str) -> str:
+    values = (found[f"{what}_{point}_s"] for point in ("p50", "p99"))
+    return " / ".join("-" if value is None else plain(value) for value in values)
 
 
 def _latency_table(summary: dict[str, Any]) -> list[str]:

@@ -47,7 +47,18 @@ def figures(result: Result | StoredRun) -> dict[str, go.Figure]:
         f"What a step held{each}": batch_over_time(steps, replicas),
         f"KV cache and queue{each}": kv_over_time(steps, summary["kv_blocks"], replicas),
         "What bounded the time": bottleneck_shares(summary["bound_by"]),
+        **row_power(result),
     }
+
+
+def row_power(result: Result | StoredRun) -> dict[str, go.Figure]:
+    """The picture of a metered row, where there is one."""
+    from app.power_figures import row_over_time
+
+    found, section = result.summary.get("power"), result.scenario.power
+    if found is None or section is None:
+        return {}
+    return {"Power of the row against its limit": row_over_time(result.power, result.requests, found, section)}
 
 
 def latency_cdfs(requests: pd.DataFrame, slo: SloSection) -> go.Figure:

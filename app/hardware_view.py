@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.catalog_view import HARDWARE, spec_of
+from app.catalog_view import HARDWARE, matrix_ends, spec_of
 from hardware_models import catalog
 from hardware_models.fits import FOLDER, FitFile, read_fit_file
 from hardware_models.framework import framework, framework_names
@@ -98,7 +98,8 @@ def value_text(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, int | float):
-        return str(value)
+        ends = [value_text(key, end) for end in matrix_ends(value) or ()]
+        return f"{len(value)} x {len(value)}, {' to '.join(ends)}" if ends else str(value)
     head = key.partition(".")[0].replace("usd_per_gpu_h", "x_usd_per_h")
     for suffix, unit, scales in UNITS:
         if head.endswith(suffix):

@@ -18,6 +18,7 @@ from app.console import (
     interval_text,
     latency_interval,
 )
+from app.energy_lines import energy_lines
 from app.figures import figures
 from sim.metrics import METRICS, Metric, plain
 from sim.result import Result
@@ -61,12 +62,19 @@ def html_report(result: Result | StoredRun) -> str:
 <p><b>{escape(summary["bottleneck"])}</b></p>
 {_slo(summary)}
 <div class="cards">{_cards(summary)}</div>
+{energy_html(summary)}
 {pictures_html(figures(result))}
 <h2>Latencies, ms</h2><div class="wide">{latency_table(summary)}</div>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Scenario</h2><pre>{escape(scenario_toml(result.scenario))}</pre>
 </body></html>
 """
+
+
+def energy_html(summary: dict[str, Any]) -> str:
+    """The account of a run's energy, a line a sentence; nothing where there is none."""
+    lines = energy_lines(summary)
+    return f"<p>{'<br>'.join(escape(line) for line in lines)}</p>" if lines else ""
 
 
 def _cards(summary: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardware_models.errors import FleetcastError
+from sim.offload.inference_result import OffloadedInferenceResult
 from sim.result import FileContent, Result, check_run_folder
 from sim.scenario import Scenario
 from sim.scenario_file import AnyScenario
@@ -33,7 +34,7 @@ class Outputs:
                 [path.name for path in (self.trace, self.vllm_json) if path is not None and self._inside(path)],
             )
         if self.vllm_json is not None and not isinstance(scenario, Scenario):
-            raise FleetcastError(f"--vllm-json {self.vllm_json}: is for serving; use --json or --out for training")
+            raise FleetcastError(f"--vllm-json {self.vllm_json}: is for serving; use --json or --out for others")
         trace = scenario.workload.trace if isinstance(scenario, Scenario) else None
         read = [str(scenario_file), scenario.model.config, scenario.cluster.node, trace or ""]
         inputs = {Path(name).resolve() for name in read if name}
@@ -66,6 +67,22 @@ class Outputs:
             from app.training_page import training_html_report
 
             result.write(folder, {"report.html": training_html_report(result), **inside})
+
+        self._write(files, folder)
+
+    def write_offload(self, result: OffloadedInferenceResult) -> None:
+        """The same of offloaded inference."""
+        files: dict[Path, FileContent] = {}
+        if self.trace is not None:
+            from sim.graph.trace import write_graph_trace
+
+            run = result.run
+            files[self.trace] = lambda path: write_graph_trace(run.graph, run.times, path)
+
+        def folder(folder: Path, inside: Mapping[str, FileContent]) -> None:
+            from app.offload_page import offload_html_report
+
+            result.write(folder, {"report.html": offload_html_report(result), **inside})
 
         self._write(files, folder)
 

@@ -1,4 +1,6 @@
-"""`fleetcast plan`: what serves for least, what a deployment sustains, a fleet for a day; what trains fastest."""
+"""`fleetcast plan`: what serves for least, what a deployment sustains, a fleet for a day, the servers that a breaker
+carries; what trains fastest.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,22 @@ if TYPE_CHECKING:
     from sim.training_scenario import TrainingScenario
 
 NOTHING_FOUND = 1
+MOST_SEEDS = 10  # of --capacity
 OBJECTIVES = ("cost", "gpus", "energy")
 SPACE = ("nodes", "tp", "pp", "schedulers", "weight_dtypes", "batched_tokens", "max_gpus")
 PRICES = ("prices_file", "energy_prices", "region", "pue")
 ANSWERS = {  # question: the options that it takes
     "capacity": ("confidence", "precision", "most_seeds"),
+    "oversubscription": (
+        "confidence",
+        "most_seeds",
+        "workers",
+        "allow",
+        "built_for",
+        "most_servers",
+        "policies",
+        "confirm",
+    ),
     "day": (*SPACE, *PRICES, "rate_per_s", "demand", "boot_minutes", "start_usd", "reserved_ratio", "limits"),
     "deployment": (*SPACE, *PRICES, "rate_per_s", "minimize", "exhaustive"),
     "training": ("tp", "pp", "micro_batches", "schedules", "sharding", "gpus", "free", "top", "workers", "exhaustive"),
@@ -31,10 +44,12 @@ ANSWERS = {  # question: the options that it takes
 WITH = {
     "capacity": "with --capacity",
     "day": "with --day",
+    "oversubscription": "with --oversubscribe",
     "deployment": "without --capacity and --day",
     "training": "with a scenario of training",
 }
-ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
+FLAGS = {"capacity": "capacity", "day": "day", "oversubscribe": "oversubscription"}
+ALWAYS = ("scenario", "overrides", *FLAGS, "out", "as_json")
 
 
 @click.command("plan", cls=FleetcastCommand)
@@ -42,6 +57,7 @@ ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the scenario.")
 @click.option("--capacity", is_flag=True, help="The highest rate that the scenario's own deployment sustains.")
 @click.option("--day", is_flag=True, help="A fleet, mixed and scaled by the hour, for a day's demand.")
+@click.option("--oversubscribe", is_flag=True, help="The most servers that the breaker of the scenario's row carries.")
 @click.option(
     "--rate", "rate_per_s", type=float, help="Demand, requests/s, in place of the workload's own; its peak with --day."
 )
@@ -54,9 +70,14 @@ ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
 @click.option("--batched-tokens", help="max_num_batched_tokens to try. [the scenario's]")
 @click.option("--max-gpus", type=int, default=512, show_default=True, help="GPUs bought at most, at once with --day.")
 @click.option("--exhaustive", is_flag=True, help="Simulate every number of nodes; take nothing for granted.")
-@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of --capacity's interval over seeds.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of what is said over seeds.")
 @click.option("--precision", type=float, default=0.05, show_default=True, help="Half-width at which seeds suffice.")
-@click.option("--seeds", "most_seeds", type=int, default=10, show_default=True, help="Most seeds for --capacity.")
+@click.option("--seeds", "most_seeds", type=int, help="Most seeds for --capacity [10]; seeds of --oversubscribe [3].")
+@click.option("--allow", multiple=True, metavar="NAME=VALUE", help="Row: the most that is safe, as high_p99=5%.")
+@click.option("--built-for", type=click.IntRange(1), help="Row: servers that 0 % means. [by their rated watts]")
+@click.option("--most-servers", type=click.IntRange(1), help="Row: try no more. [twice as many]")
+@click.option("--policies", help="Row: policies to compare with the scenario's own. [all]")
+@click.option("--confirm", type=click.IntRange(0), help="Row: further seeds at the answer. [as many as --seeds]")
 @click.option("--demand", type=click.Path(path_type=Path), help="CSV of the day: hour,request_rate. [the trace's]")
 @click.option(
     "--boot-minutes", type=float, default=10.0, show_default=True, help="A node is paid for before it serves."
@@ -76,23 +97,31 @@ ALWAYS = ("scenario", "overrides", "capacity", "day", "out", "as_json")
     "--sharding", help="Training: what copies of the model share out. [none,zero1; without a pipeline zero2,zero3 too]"
 )
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Training: best plans shown.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Training: processes. [as many as processors]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that simulate. [as many as processors]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write plan.json, ready scenarios and a report here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON on standard output, and nothing else.")
 @click.pass_context
 def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], **options: Any) -> None:
-    """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO; the fastest way to train.
+    """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO; the most servers behind a
+    breaker; the fastest way to train.
 
     Exit code 1: nothing keeps the SLO; the report names what came nearest. 2: no plan of training fits.
     """
     from app.plan_progress import Line
+    from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.scenario_file import load_any
     from sim.training_scenario import TrainingScenario
 
-    if options["capacity"] and options["day"]:
-        raise FleetcastError("--capacity and --day are two questions; ask one at a time")
-    asked = "capacity" if options["capacity"] else "day" if options["day"] else "deployment"
+    flags = [flag for flag in FLAGS if options[flag]]
+    if len(flags) > 1:
+        raise FleetcastError(f"--{flags[0]} and --{flags[1]} are two questions; ask one at a time")
+    asked = FLAGS[flags[0]] if flags else "deployment"
     loaded = load_any(scenario, overrides)
+    if isinstance(loaded, OffloadedInferenceScenario):
+        raise FleetcastError(
+            f"{scenario}: a plan of offloaded inference is a policy; run it with offload.policy = {{ name ="
+            ' "flexgen_search" }'
+        )
     trains = isinstance(loaded, TrainingScenario)
     _refuse_foreign(context, "training" if trains else asked)
     if options["out"] is not None:
@@ -103,7 +132,9 @@ def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], 
         if isinstance(loaded, TrainingScenario):
             _training(loaded, options, line)
             return
-        question = {"capacity": _capacity, "day": _day, "deployment": _deployment}[asked]
+        question = {
+            "capacity": _capacity, "day": _day, "deployment": _deployment, "oversubscription": _oversubscription,
+        }[asked]  # fmt: skip
         found = question(loaded, options, line)
     if not found:
         context.exit(NOTHING_FOUND)
@@ -116,7 +147,7 @@ def _refuse_foreign(context: click.Context, asked: str) -> None:
         given = context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
         taken = (*ALWAYS, *ANSWERS[asked])
         if asked == "training":
-            taken = tuple(one for one in taken if one not in ("capacity", "day"))
+            taken = tuple(one for one in taken if one not in FLAGS)
         if given and name not in taken:
             others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)
             raise FleetcastError(f"{option.opts[0]}: has no meaning {WITH[asked]}; it goes {others}")
@@ -150,9 +181,10 @@ def _capacity(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     from sim.plan.sustainable import RateOptions, find_sustainable
     from sim.plan.table import sustainable_json
 
+    most = MOST_SEEDS if options["most_seeds"] is None else options["most_seeds"]
     asked = RateOptions(
-        confidence=options["confidence"], precision=options["precision"], most_seeds=options["most_seeds"],
-        least_seeds=min(3, max(1, options["most_seeds"])),
+        confidence=options["confidence"], precision=options["precision"], most_seeds=most,
+        least_seeds=min(3, max(1, most)),
     )  # fmt: skip
     found = find_sustainable(scenario, asked, line.say)
     line.clear()
@@ -183,6 +215,12 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     line.clear()
     deliver(day_json(found), lambda: day_lines(found), found.ready(), options["out"], as_json=options["as_json"])
     return found.found
+
+
+def _oversubscription(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
+    from app.plan_oversubscribe import oversubscribe
+
+    return oversubscribe(scenario, options, _names("--policies", options["policies"]), line)
 
 
 def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -> None:

@@ -15,37 +15,30 @@ FLAGS_WIDTH = 112  # characters of a line of flags
 
 def training_plan_lines(found: dict[str, Any]) -> list[str]:
     """The report, line by line, from what plan.json holds."""
-    lines = ["", click.style(f"{found['name']}: the fastest plan", bold=True), *_asked(found), ""]
+    lines = ["", click.style(f"{found['name']}: the fastest plan", bold=True), f"  {asked_line(found)}", ""]
     lines += [*_answer(found), "", *_best(found), "", *_front(found), "", *_losers(found), "", *_flags(found), ""]
-    lines += [f"  note: {note}" for note in (*_notes(found), *found["notes"])]
+    lines += [f"  note: {note}" for note in training_plan_notes(found)]
     return [*lines, ""]
 
 
-def _asked(found: dict[str, Any]) -> list[str]:
+def asked_line(found: dict[str, Any]) -> str:
+    """What was asked."""
     summary, training = found["winner"], found["scenario"]["training"]
-    return [
-        f"  {summary['model']} on {summary['cluster_gpus']:,} x {summary['gpu']} ({summary['node']}),"
+    return (
+        f"{summary['model']} on {summary['cluster_gpus']:,} x {summary['gpu']} ({summary['node']}),"
         f" {training['global_batch_size']:,} sequences of {training['seq_length']:,} tokens a step,"
         f" {training['framework']}"
-    ]
+    )
 
 
 def _answer(found: dict[str, Any]) -> list[str]:
     best, summary, memory = found["best"][0], found["winner"], found["winner"]["memory"]
     low, high = best["step_s_90"]
-    versus = []
-    if len(found["best"]) > 1:
-        more = found["best"][1]["ratio"] - 1
-        versus.append(f"the next takes {f'{more:.2%}' if more >= 5e-5 else 'less than 0.01%'} longer")
-    if found["own"] is not None and found["own"]["plan"] != best["plan"]:
-        own = f"the scenario's own plan {found['own']['ratio'] - 1:.1%} longer"
-        versus.append(own if found["own_fits"] else f"{own}, and does not fit")
-    elif found["own"] is not None:
-        versus.append("it is the scenario's own plan")
+    said = versus(found)
     owners = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in list(memory["owners"].items())[:3])
     exposed = summary["exposed"]
     return [
-        f"  {click.style('answer', fg='green')}: {best['plan']}" + (f"; {', '.join(versus)}" if versus else ""),
+        f"  {click.style('answer', fg='green')}: {best['plan']}" + (f"; {', '.join(said)}" if said else ""),
         f"  {'step':<22}{plain(best['step_s']):>12} s   90 % interval {plain(low)} to {plain(high)} s;"
         f" MFU {summary['mfu']:.1%}, {plain(summary['tokens_per_s_per_gpu'])} tokens/s a GPU",
         f"  {'pipeline bubbles':<22}{summary['pipeline_bubble_fraction']:>12.1%}"
@@ -56,6 +49,20 @@ def _answer(found: dict[str, Any]) -> list[str]:
         f" {plain(summary['energy_j_per_step'] / 1e6)} MJ a step",
         f"  {summary['bottleneck']}",
     ]
+
+
+def versus(found: dict[str, Any]) -> list[str]:
+    """How far the next best is behind the answer, and the plan that the scenario itself writes down."""
+    said = []
+    if len(found["best"]) > 1:
+        more = found["best"][1]["ratio"] - 1
+        said.append(f"the next takes {f'{more:.2%}' if more >= 5e-5 else 'less than 0.01%'} longer")
+    if found["own"] is not None and found["own"]["plan"] != found["best"][0]["plan"]:
+        own = f"the scenario's own plan {found['own']['ratio'] - 1:.1%} longer"
+        said.append(own if found["own_fits"] else f"{own}, and does not fit")
+    elif found["own"] is not None:
+        said.append("it is the scenario's own plan")
+    return said
 
 
 def _best(found: dict[str, Any]) -> list[str]:
@@ -106,7 +113,8 @@ def _flags(found: dict[str, Any]) -> list[str]:
     return [*lines, line, *(f"    # {note}" for note in found["megatron_notes"])]
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
+def training_plan_notes(found: dict[str, Any]) -> list[str]:
+    """What was looked at, how sure the order is, what stayed as the scenario has it."""
     space = found["space"]
     close = sum(row["too_close"] for row in found["best"])
     notes = [
@@ -115,7 +123,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
     ]
     if close:
         notes.append(
-            f"{close} of the best may be as fast as the first: errors that plans share cancel, each of five factors"
+            f"{close} of the best may be as fast as the first: errors that plans share cancel, each factor"
             " erring alike in all plans"
         )
-    return notes
+    return [*notes, *found["notes"]]

@@ -5,16 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
 import plotly.offline
 
-from app.figures import BLUE, GREEN, ORANGE, styled
 from app.html_report import STYLE
 from app.plan_report import MORE_STYLE, cards_html, figures_html, number_text, table_html
+from app.plan_training_figures import scatters, step_against
 from sim.metrics import plain
 
-HEIGHT = 380
-HEAD = ("plan", "step, s", "ratio", "90 % interval, s", "MFU", "bubbles", "memory, GB", "energy, MJ a step", "sure")
+HEAD = ("plan", "step, s", "ratio", "90 % interval, s", "MFU", "bubbles", "memory, GB", "energy, MJ", "sure")
 
 
 def training_plan_report(found: dict[str, Any]) -> str:
@@ -28,39 +26,14 @@ def training_plan_report(found: dict[str, Any]) -> str:
 <script>{plotly.offline.get_plotlyjs()}</script></head><body>
 <h1>{title}</h1>
 {_answer(found)}
-{figures_html({"Step time and memory": step_and_memory(found)})}
-<h2>The best</h2>{table_html(HEAD, [_row(row) for row in found["best"]])}
-<h2>Less memory, or fewer GPUs, for a longer step</h2>{table_html(HEAD, [_row(row) for row in found["front"]])}
+{figures_html({f"Step time and {name}": step_against(found, name) for name in scatters(found)})}
+<h2>The best</h2>{table_html(HEAD, [plan_cells(row) for row in found["best"]])}
+<h2>Less memory, or fewer GPUs, for a longer step</h2>{table_html(HEAD, [plan_cells(row) for row in found["front"]])}
 <h2>Why the others lose</h2>{table_html(("plans", "why", "nearest", "by"), losers)}
 <h2>Flags of Megatron-LM</h2><pre>{escape(chr(10).join(found["megatron_flags"]))}</pre>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 </body></html>
 """
-
-
-def step_and_memory(found: dict[str, Any]) -> go.Figure:
-    """The best and the front by step time and memory of the fullest GPU."""
-    figure = go.Figure()
-    for name, rows, colour, size in (
-        ("the front", found["front"][1:], ORANGE, 9),
-        ("the best", found["best"][1:], BLUE, 9),
-        ("the answer", found["best"][:1], GREEN, 13),
-        ("the scenario's own", [found["own"]] if found["own"] else [], "#222", 9),
-    ):
-        figure.add_scatter(
-            x=[row["step_s"] for row in rows],
-            y=[row["peak_bytes"] / 1e9 for row in rows],
-            mode="markers",
-            name=name,
-            marker={"color": colour, "size": size},
-            text=[row["plan"] for row in rows],
-            hovertemplate="%{text}: %{x:.4g} s, %{y:.1f} GB<extra></extra>",
-        )
-    budget = found["budget_bytes"] / 1e9
-    figure.add_hline(y=budget, line={"dash": "dash", "color": "#555"}, annotation_text="what tensors may take")
-    figure.update_xaxes(title="step, s")
-    figure.update_yaxes(title="memory of the fullest GPU, GB", rangemode="tozero")
-    return styled(figure, HEIGHT)
 
 
 def _answer(found: dict[str, Any]) -> str:
@@ -78,7 +51,8 @@ def _answer(found: dict[str, Any]) -> str:
     )
 
 
-def _row(row: dict[str, Any]) -> tuple[str, ...]:
+def plan_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row of a table with HEAD; of what was not simulated, a dash where only that says it."""
     exact = row["known_by"] == "simulated"
     interval = " to ".join(plain(one) for one in row["step_s_90"]) if exact else "-"
     energy = row["energy_j_per_step"]

@@ -8,6 +8,7 @@ import click
 import pandas as pd
 
 from sim.metrics import Metric, plain
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.sweep.analysis import Analysis, bars, varies
 from sim.sweep.axes import Range
@@ -36,12 +37,23 @@ TRAINING_FIGURES = (
     "energy_j_per_token",
     "usd_per_billion_tokens",
 )
+OFFLOAD_FIGURES = (
+    "output_throughput",
+    "prefill_s",
+    "decode_step_s",
+    "memory.gpu.peak_bytes",
+    "memory.host.peak_bytes",
+    "memory.storage.peak_bytes",
+    "usd_per_million_output_tokens",
+)
 FRONT_ROWS = 10  # of the trade-off shown
 REASON_ROWS = 8
 
 
 def key_figures(sweep: Sweep) -> tuple[str, ...]:
     """Metrics that reports show of a setting."""
+    if sweep.model is OffloadedInferenceScenario:
+        return OFFLOAD_FIGURES
     return FIGURES if sweep.model is Scenario else TRAINING_FIGURES
 
 

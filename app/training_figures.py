@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, nothing, sample, styled
+from app.training_power_figures import power_over_time, power_title
 from app.training_timeline import KINDS, kind_of, pipeline_ends
 from sim.stored_run import StoredTraining
 from sim.training.result import TrainingResult
@@ -47,7 +48,15 @@ def training_figures(run: TrainingResult | StoredTraining) -> dict[str, go.Figur
         f"Memory over time, pipeline stage {use['stage']}": memory_over_time(
             run.memory, int(use["stage"]), use["budget_bytes"], summary["step_s"]
         ),
+        **_power(run),
     }
+
+
+def _power(run: TrainingResult | StoredTraining) -> dict[str, go.Figure]:
+    """Nothing of a run of a version that kept no power."""
+    if run.summary.get("power") is None:
+        return {}
+    return {power_title(run.power, run.summary["step_s"]): power_over_time(run.power)}
 
 
 def step_shares(summaries: Mapping[str, Mapping[str, Any]]) -> go.Figure:

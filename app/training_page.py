@@ -8,7 +8,8 @@ from typing import Any
 import plotly.offline
 
 from app.console import grades_in_words, interval_text
-from app.html_report import STYLE, card_html, pictures_html
+from app.html_report import STYLE, card_html, energy_html, pictures_html
+from app.offload_step import offload_html
 from app.training_figures import training_figures
 from app.training_report import HEADLINE, asked_lines
 from sim.metrics import TRAINING_METRICS
@@ -30,6 +31,8 @@ def training_html_report(result: TrainingResult | StoredTraining) -> str:
 <b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
 <p><b>{escape(summary["bottleneck"])}</b></p>
 <div class="cards">{_cards(summary)}</div>
+{offload_html(summary)}
+{energy_html(summary)}
 {pictures_html(training_figures(result))}
 <h2>{escape(memory_title(summary["memory"]))}</h2><div class="wide">{memory_table(summary["memory"])}</div>
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from app.energy_lines import energy_lines
+from app.offload_step import offload_lines
 from sim.metrics import plain
 from sim.training.result import TrainingResult
 from sim.training_scenario import TrainingScenario
@@ -57,12 +59,15 @@ def training_report_lines(result: TrainingResult, out: Path | None) -> list[str]
         f"  {'pipeline bubbles':<26}{summary['pipeline_bubble_fraction']:>14.1%}",
         f"  {'memory, fullest GPU':<26}{memory['peak_bytes'] / 1e9:>14.1f} GB of {memory['budget_bytes'] / 1e9:.1f} GB"
         f" ({'fits' if memory['fits'] else 'does not fit'}): {_owners(memory)}",
-        f"  {'power':<26}{plain(summary['mean_power_w_per_gpu']):>14} W a GPU, whose limit holds the clock at"
+        f"  {'power':<26}{plain(summary['mean_power_w_per_gpu']):>14} W a GPU, whose limit or lock holds the clock at"
         f" {summary['clock_fraction']:.0%} of boost;"
         f" {plain(summary['energy_j_per_token'])} J a token",
     ]
+    lines += [f"  {line}" for line in offload_lines(summary)]
+    lines.append(f"  {'at the wall':<26}{swing_line(summary['power'])}")
     if summary["usd_per_billion_tokens"] is not None:
         lines.append(f"  {'cost':<26}{plain(summary['usd_per_billion_tokens']):>14} USD a billion tokens")
+    lines += ["", *(f"  {line}" for line in energy_lines(summary))]
     lines += ["", f"  {_shares(summary)}", f"  {summary['bottleneck']}"]
     lines += [f"  note: {note}" for note in summary["notes"]]
     grades = ", ".join(f"{part} {grade}" for part, grade in summary["grades"].items())
@@ -77,13 +82,25 @@ def asked_lines(scenario: TrainingScenario, summary: dict[str, Any]) -> tuple[st
     sizes = {"TP": training.tensor_parallel_size, "PP": training.pipeline_parallel_size,
              "DP": summary["data_parallel_size"], "CP": training.context_parallel_size,
              "EP": training.expert_parallel_size}  # fmt: skip
+    kept = f"sharding {training.sharding.name}, recompute {training.recompute.name}"
+    if scenario.offload is not None:
+        kept = f"offload {scenario.offload.policy.name}, recompute {summary['offload']['recompute']}"
     layout = " ".join(f"{name}{size}" for name, size in sizes.items() if size > 1 or name in ("TP", "PP", "DP"))
     return (
         f"{summary['model']} on {summary['gpus']:,} x {summary['gpu']} ({summary['node']}): {layout},"
-        f" {training.schedule.name}{f' x {chunks}' if chunks else ''}, sharding {training.sharding.name},"
-        f" recompute {training.recompute.name}, {training.framework}",
+        f" {training.schedule.name}{f' x {chunks}' if chunks else ''}, {kept}, {training.framework}",
         f"{training.global_batch_size:,} sequences of {training.seq_length:,} tokens a step,"
         f" {summary['micro_batches']:,} micro-batches of {training.micro_batch_size} a rank",
+    )
+
+
+def swing_line(power: dict[str, Any]) -> str:
+    """How a step's power swings, for a reader who feeds the cluster."""
+    wall, up, down = power["wall_w"], power["ramp_up_w_per_s"], power["ramp_down_w_per_s"]
+    return (
+        f"{plain(wall['mean'] / 1e3):>14} kW, in a step from {plain(wall['trough'] / 1e3)} to"
+        f" {plain(wall['peak'] / 1e3)}; read every second, up {plain(up['over_1_s'] / 1e3)} and down"
+        f" {plain(down['over_1_s'] / 1e3)} kW/s; swings most at {plain(power['dominant_hz'])} Hz"
     )
 
 

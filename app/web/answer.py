@@ -12,11 +12,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.console import close_call
-from app.figures import bottleneck_shares, figures, latency_cdfs
+from app.console import close_call, power_lines
+from app.figures import bottleneck_shares, figures, latency_cdfs, row_power
 from app.html_report import LIMITS, html_report, latency_table
 from app.timeline import first_window, timeline
-from app.web.cards import summary_cards
+from app.web.cards import POWER_SHOWN, SHOWN, summary_cards
 from app.web.components import as_text, bottleneck, cards, download, figure, grade_html, table
 from sim.metrics import plain
 from sim.scenario_file import scenario_toml
@@ -32,6 +32,7 @@ def state_of(run: StoredRun | StoredTraining) -> str:
 def overview(run: StoredRun) -> dict[str, go.Figure]:
     """The pictures that are looked at first, kept; not to be changed."""
     return {
+        **row_power(run),
         "Latency of requests": latency_cdfs(run.requests, run.scenario.slo),
         "What bounded the time": bottleneck_shares(run.summary["bound_by"]),
     }
@@ -49,7 +50,8 @@ def show_answer(run: StoredRun, baseline: StoredRun | None) -> None:
     show_headline(run)
     if baseline is not None:
         st.caption(as_text(f"Changes are against the baseline, {baseline.scenario.name} ({baseline.folder.name})."))
-    cards(summary_cards(run.summary, None if baseline is None else baseline.summary))
+    shown = (*(POWER_SHOWN if run.summary.get("power") else ()), *SHOWN)
+    cards(summary_cards(run.summary, None if baseline is None else baseline.summary, shown))
     for show, tab in zip(SHOWS.values(), st.tabs(list(SHOWS), key="answer", on_change="rerun"), strict=True):
         if tab.open:
             with tab:
@@ -97,7 +99,8 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
                 f"SLO p{slo['percentile']:g} {escape(LIMITS[key])} &le; {verdict['limit'] * 1e3:,.0f} ms:"
                 f' <span class="fc-{kind}">{word}</span>, {escape(reached + close_call(summary, key))}'
             )
-    return lines or ["No limits in [slo]: goodput counts every finished request."]
+    lines = lines or ["No limits in [slo]: goodput counts every finished request."]
+    return lines + [escape(line.strip()) for line in power_lines(summary.get("power")) if line]
 
 
 def _show_overview(run: StoredRun) -> None:
@@ -149,7 +152,7 @@ def _show_files(run: StoredRun) -> None:
         download("summary.json", (run.folder / "summary.json").read_bytes, f"{name}-summary.json", "file-sum")
         download("report.html", lambda: html_report(run).encode(), f"{name}.html", "file-report")
         download("Perfetto trace", lambda: chrome_trace(run), f"{name}-trace.json.gz", "file-trace")
-        for frame in ("requests", "steps"):
+        for frame in ("requests", "steps", *(("power",) if run.summary.get("power") else ())):
             path = run.folder / f"{frame}.parquet"
             download(f"{frame}, Parquet", path.read_bytes, f"{name}-{frame}.parquet", f"file-{frame}")
             download(f"{frame}, CSV", partial(_csv, run, frame), f"{name}-{frame}.csv", f"file-{frame}-csv")

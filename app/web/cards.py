@@ -15,6 +15,15 @@ Verdict = Literal["better", "worse", "same", ""]
 ALIKE = 5e-4  # a change that one decimal of a percent does not show
 NO_CHANGE: tuple[str, Verdict] = ("", "")
 SHOWN = ("ttft_s.p99", "max_tbt_s.p99", *HEADLINE)
+POWER_SHOWN = (
+    "power.row_peak_fraction",
+    "power.row_w.mean",
+    "power.brakes",
+    "power.low_priority_locked_s",
+    "power.high_priority_locked_s",
+    "power.by_priority.high.e2e_p99_s",
+    "power.by_priority.low.e2e_p99_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

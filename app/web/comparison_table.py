@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from app.compare import RunFolder, change_text
+from app.compare import RunFolder, change_text, paired_interval
 from app.console import interval_of
 from app.web.cards import NO_CHANGE, delta
 from sim.metrics import Metric, plain
@@ -29,8 +29,11 @@ def _cell(metric: Metric, first: RunFolder, run: RunFolder) -> str:
     bars = interval_of(run.summary, metric.key)
     title = "" if bars is None else "90 %: " + " to ".join(plain(bar * metric.shown_factor) for bar in bars)
     text, verdict = NO_CHANGE if run is first else delta(metric, first.summary, run.summary)
-    change = f'<br><span class="fc-small fc-{verdict or "same"}">{escape(text)}</span>' if text else ""
-    return f'<td title="{escape(title)}">{escape(metric.text(metric.value(run.summary)))}{change}</td>'
+    change = None if run is first else paired_interval(first.summary, run.summary, metric.key)
+    if change is not None:
+        title += "; change, 90 %: " + " to ".join(f"{(end - 1.0) * 100:+.1f} %" for end in change)
+    below = f'<br><span class="fc-small fc-{verdict or "same"}">{escape(text)}</span>' if text else ""
+    return f'<td title="{escape(title)}">{escape(metric.text(metric.value(run.summary)))}{below}</td>'
 
 
 def settings_html(runs: Sequence[RunFolder], settings: Mapping[str, Sequence[Any]]) -> str:
@@ -49,12 +52,17 @@ def comparison_csv(runs: Sequence[RunFolder]) -> bytes:
     """Figures as stored, in SI units, with intervals and changes: a row a run and metric."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["run", "metric", "unit", "value", "low_90", "high_90", "change"])
+    writer.writerow(
+        ["run", "metric", "unit", "value", "low_90", "high_90", "change", "change_low_90", "change_high_90"]
+    )
     for run in runs:
         for metric in run.metrics:
             value, bars = metric.value(run.summary), interval_of(run.summary, metric.key)
-            change = "" if run is runs[0] else change_text(metric.value(runs[0].summary), value)
-            writer.writerow([run.name, metric.key, metric.unit, value, *(bars or ("", "")), change])
+            first = runs[0].summary
+            change = "" if run is runs[0] else change_text(metric.value(first), value)
+            paired = None if run is runs[0] else paired_interval(first, run.summary, metric.key)
+            ends = ("", "") if paired is None else tuple(end - 1.0 for end in paired)
+            writer.writerow([run.name, metric.key, metric.unit, value, *(bars or ("", "")), change, *ends])
     return text.getvalue().encode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.web.families import FAMILIES, SERVING, Family, family_of
+from app.web.families import FAMILIES, SERVING, Family, family_of, has_page
 from hardware_models.errors import UnknownNameError
 from sim.scenario_file import read_toml
 
@@ -15,7 +15,8 @@ DEFAULT = SERVING.default
 
 def example_names(family: Family = SERVING) -> list[str]:
     """Names of the shipped scenarios of a kind, the default one first."""
-    names = sorted(path.stem for path in FOLDER.glob("*.toml") if family_of(read_toml(path)) is family)
+    shipped = {path.stem: read_toml(path) for path in sorted(FOLDER.glob("*.toml"))}
+    names = [name for name, tables in shipped.items() if has_page(tables) and family_of(tables) is family]
     return sorted(names, key=lambda name: name != family.default)
 
 

@@ -23,6 +23,7 @@ class Family:
     smaller: str  # what makes a simulation that is too large for the app a smaller one
     under_way: str  # what a simulation does before it can say how far it is
     important: tuple[str, ...]  # keys asked first, in this order; all others by section
+    section: str = ""  # that its scenarios have and those of other kinds of the same model have not
 
 
 SERVING = Family(
@@ -69,13 +70,47 @@ TRAINING = Family(
         "training.recompute",
     ),
 )
-FAMILIES = (SERVING, TRAINING)
+POWER = Family(
+    name="power",
+    title="Power",
+    model=Scenario,
+    default="inference-row-polca",
+    smaller=SERVING.smaller,
+    under_way=SERVING.under_way,
+    important=(
+        "model.config",
+        "cluster.node",
+        "cluster.nodes",
+        "serving.replicas",
+        "serving.low_priority_replicas",
+        "serving.tensor_parallel_size",
+        "workload.trace",
+        "workload.rate_scale",
+        "workload.duration_s",
+        "power.provisioned_nodes",
+        "power.policy",
+        "power.actuation_delay_s",
+        "power.gpu_power_limit_w",
+        "power.clock_mhz",
+    ),
+    section="power",
+)
+FAMILIES = (SERVING, TRAINING, POWER)
+
+
+def has_page(tables: Mapping[str, Any]) -> bool:
+    """Does a page take scenarios of this kind?"""
+    return any(family.model is scenario_model(tables) for family in FAMILIES)
 
 
 def family_of(scenario: AnyScenario | Mapping[str, Any]) -> Family:
     """The kind of a scenario, or of its tables."""
+    tables = scenario if isinstance(scenario, Mapping) else scenario.model_dump(exclude_none=True)
     model = scenario_model(scenario) if isinstance(scenario, Mapping) else type(scenario)
-    return next(family for family in FAMILIES if family.model is model)
+    alike = [family for family in FAMILIES if family.model is model]
+    if not alike:
+        raise FleetcastError("offload: no page shows offloaded inference yet; use `fleetcast run`")
+    return max(alike, key=lambda family: (family.section in tables, not family.section))
 
 
 def check_family(scenario: AnyScenario, family: Family, origin: str) -> None:

@@ -15,7 +15,7 @@ from app.validation import frame_of, rows_in
 from app.web import resources
 from app.web.cards import Card
 from app.web.components import as_text, cards, error
-from app.web.families import SERVING, TRAINING, Family, family_of
+from app.web.families import POWER, SERVING, TRAINING, Family, family_of
 from app.web.forms.knobs import MISSING, Group, Knob, lookup, put, scenario_groups
 from app.web.forms.widgets import Drawer
 from app.web.guard import bare_tables, safe_any
@@ -30,7 +30,11 @@ from sim.study import Point, Study, point_of, scenario_of
 from sim.study_scenario import point_scenario, reads_as
 
 POINT, KNOB = "point", "knob"  # keys of the choices, and of the URL
-FIRST_KNOBS = {SERVING.name: "serving.engine", TRAINING.name: "training.framework"}  # by the kind of scenario
+FIRST_KNOBS = {
+    SERVING.name: "serving.engine",
+    TRAINING.name: "training.framework",
+    POWER.name: "power.actuation_delay_s",
+}  # by the kind of scenario
 
 
 def show_point(name: str, study: Study, frame: pd.DataFrame) -> pd.DataFrame | None:
@@ -47,6 +51,9 @@ def show_point(name: str, study: Study, frame: pd.DataFrame) -> pd.DataFrame | N
     left, right = st.columns([1, 1])
     with left:
         _figures(row, point)
+        if not study.opens:
+            st.caption("Only the study asks this: no page runs such a point.")
+            return None
         _openings(study, point, assumed, frame)
     with right, st.container(border=True):
         return _changed(name, study, point, assumed, row)

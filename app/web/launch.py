@@ -114,7 +114,7 @@ def warm_up() -> None:
     from app.web.pages.training import without_check
     from app.web.training_answer import training_overview
     from app.web.url_state import full_example
-    from sim.stored_run import StoredRun
+    from sim.stored_run import StoredRun, StoredTraining
 
     store = resources.store()
     runs = []
@@ -130,7 +130,7 @@ def warm_up() -> None:
             kept = store.run(run.run_id)
             if isinstance(kept, StoredRun):
                 overview(kept)
-            else:
+            elif isinstance(kept, StoredTraining):
                 training_overview(kept)
 
 

@@ -13,12 +13,14 @@ from app.web.jobs import Job, read_json
 from app.web.store import RUN_ID, Store
 from hardware_models.errors import FleetcastError
 from sim.identity import HEX_DIGITS, scenario_id
-from sim.scenario import Scenario
-from sim.scenario_file import scenario_toml
+from sim.plan.training.space import KEYS, RUN_BY_FRAMEWORKS
+from sim.scenario_file import AnyScenario, read_toml, scenario_model, scenario_toml
+from sim.training_scenario import TrainingScenario
 
 QUESTIONS = {"deployment": "the cheapest that serves a demand", "capacity": "the highest rate of this deployment"}
 OBJECTIVES = ("cost", "gpus", "energy")
 SIZES = (1, 2, 4, 8)  # of tensor parallelism
+SCENARIO = "scenario.toml"  # in the folder of the job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,34 @@ class Question:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingQuestion:
+    """The same of training: what is searched; empty: all that makes sense."""
+
+    gpus: str = ""  # numbers as 64,128; empty: all of the scenario's cluster
+    kept: tuple[str, ...] = ()  # keys of KEYS that stay as the scenario has them
+    tensor: str = ""
+    pipeline: str = ""
+    micro_batches: str = ""
+    schedules: tuple[str, ...] = RUN_BY_FRAMEWORKS
+    sharding: tuple[str, ...] = ()
+
+    def arguments(self, _store: Store) -> list[str]:
+        """For `fleetcast plan SCENARIO`, which says what is wrong with them."""
+        freed = ["all"] if not self.kept else [key for key in KEYS if key not in self.kept]
+        found = [text for key in freed for text in ("--free", key)]
+        for option, value in (
+            ("--gpus", self.gpus), ("--tp", self.tensor), ("--pp", self.pipeline),
+            ("--micro-batches", self.micro_batches), ("--sharding", ",".join(self.sharding)),
+            ("--schedules", "" if self.schedules == RUN_BY_FRAMEWORKS else ",".join(self.schedules)),
+        ):  # fmt: skip
+            found += [f"{option}={value.replace(' ', '')}"] if value.strip() else []
+        return found
+
+
+AnyQuestion = Question | TrainingQuestion
+
+
 @dataclass(frozen=True, slots=True)
 class KeptPlan:
     """One plan of the store."""
@@ -61,19 +91,24 @@ class KeptPlan:
         return read_json(self.out / "plan.json")
 
     @property
+    def trains(self) -> bool:
+        """Is it one of training?"""
+        return scenario_model(read_toml(self.job_folder / SCENARIO)) is TrainingScenario
+
+    @property
     def running(self) -> bool:
         """Is the search under way?"""
         job = Job.read(self.job_folder)
         return job is not None and job.poll().running
 
 
-def keep(scenario: Scenario, question: Question, store: Store) -> tuple[KeptPlan, list[str]]:
+def keep(scenario: AnyScenario, question: AnyQuestion, store: Store) -> tuple[KeptPlan, list[str]]:
     """Write the scenario down, and the command that answers; the same question is found again."""
     arguments = question.arguments(store)
     asked = repr((scenario_id(scenario), arguments))
     plan = _kept(store, hashlib.sha256(asked.encode()).hexdigest()[:HEX_DIGITS])
     plan.job_folder.mkdir(parents=True, exist_ok=True)
-    path = plan.job_folder / "scenario.toml"
+    path = plan.job_folder / SCENARIO
     path.write_text(scenario_toml(scenario), encoding="utf-8")
     return plan, ["plan", str(path), *arguments, "--out", str(plan.out)]
 
@@ -81,7 +116,7 @@ def keep(scenario: Scenario, question: Question, store: Store) -> tuple[KeptPlan
 def kept(store: Store, plan_id: str) -> KeptPlan:
     """A plan by its identity; raises FleetcastError for one that is not there."""
     plan = _kept(store, plan_id)
-    if not RUN_ID.fullmatch(plan_id) or not (plan.job_folder / "scenario.toml").is_file():
+    if not RUN_ID.fullmatch(plan_id) or not (plan.job_folder / SCENARIO).is_file():
         raise FleetcastError(f"plan {plan_id[:60]}: is not kept here (any more); ask again")
     return plan
 

@@ -221,6 +221,6 @@ class Runner:
 
 def _done(run: Run) -> str:
     """How far it is, where it says so."""
-    if run.family is not SERVING:
+    if run.family.model is not SERVING.model:
         return ""
     return f", with {run.done:,} of {run.total:,} requests done"

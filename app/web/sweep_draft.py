@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.web.families import FAMILIES, SERVING, Family, family_of
+from app.web.families import FAMILIES, SERVING, TRAINING, Family, family_of
 from app.web.forms.knobs import scenario_groups
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import override_value, toml_value
@@ -67,7 +67,7 @@ class SweepDraft:
             limits="\n".join(goal.pop("subject_to", [])),
             other={key: value for key, value in tables.items() if key not in shown},
         )
-        draft.metric = goal.pop(direction, DEFAULT_METRIC if family_of(base) is SERVING else TRAINING_METRIC)
+        draft.metric = goal.pop(direction, TRAINING_METRIC if family_of(base) is TRAINING else DEFAULT_METRIC)
         if goal:
             draft.other["goal"] = goal
         return draft

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.web.families import SERVING, TRAINING, Family, family_of
+from app.web.families import POWER, SERVING, TRAINING, Family, family_of
 from app.web.sweep_draft import DRAWN, METHODS, SweepDraft, axis_keys
 from app.web.sweeps import MOST_POINTS
 from sim.sweep.columns import SWEEP_METRICS, metrics_of
@@ -18,11 +18,20 @@ WORDS = {
     "lhs": "a Latin hypercube: drawn, each axis evenly",
     "random": "drawn independently",
 }
-GOALS = {SERVING.name: "ttft_s.p99", TRAINING.name: "step_s"}  # begun with; as all below by kind of scenario
-LIMITS = {SERVING.name: "ttft_s.p99 <= 500ms", TRAINING.name: "memory.peak_bytes <= 70GB"}
+GOALS = {  # begun with; as all below by kind of scenario
+    SERVING.name: "ttft_s.p99",
+    TRAINING.name: "step_s",
+    POWER.name: "power.row_peak_fraction",
+}
+LIMITS = {
+    SERVING.name: "ttft_s.p99 <= 500ms",
+    TRAINING.name: "memory.peak_bytes <= 70GB",
+    POWER.name: "power.brakes <= 0",
+}
 CONSTRAINTS = {
     SERVING.name: "serving.max_num_batched_tokens >= serving.max_num_seqs",
     TRAINING.name: "training.tensor_parallel_size * training.pipeline_parallel_size <= 64",
+    POWER.name: "serving.replicas == cluster.nodes",
 }
 EXAMPLES = "`64, 128, 256`, or `16 to 512 log in 6`; names as they are: `bf16, fp8`"
 

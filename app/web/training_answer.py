@@ -15,8 +15,9 @@ import streamlit as st
 
 from app.training_figures import memory_over_time, peak_by_stage, stage_time, step_shares, step_times
 from app.training_page import memory_table, memory_title, training_html_report
+from app.training_power_figures import power_over_time
 from app.training_reason import same_tokens
-from app.training_report import HEADLINE, asked_lines
+from app.training_report import HEADLINE, asked_lines, swing_line
 from app.training_timeline import first_window, pipeline_ends, pipeline_timeline
 from app.web.answer import file_name, grades_line, show_pictures, state_of
 from app.web.cards import Card, summary_cards
@@ -25,7 +26,7 @@ from sim.scenario_file import tables_toml
 from sim.stored_run import StoredTraining
 from sim.training.simulate import does_not_fit
 
-FRAMES = ("tasks", "memory")
+FRAMES = ("tasks", "memory", "power")
 NOW, BASELINE = "this plan", "baseline"
 
 
@@ -46,6 +47,7 @@ def show_training(run: StoredTraining, baseline: StoredTraining | None, said: di
         "Overview": partial(_show_overview, run),
         "Timeline": partial(_show_timeline, run),
         "Memory": partial(_show_memory, run),
+        "Power": partial(_show_power, run),
         "Tasks": partial(_show_tasks, run),
         "Files": partial(_show_files, run, said),
     }
@@ -126,6 +128,14 @@ def _show_memory(run: StoredTraining) -> None:
     st.html(f'<h3>{escape(memory_title(use))}</h3><div class="fc-wide">{memory_table(use)}</div>')
 
 
+def _show_power(run: StoredTraining) -> None:
+    if run.summary.get("power") is None:
+        st.caption("This run was made before power was kept; run it again.")
+        return
+    figure(power_over_time(run.power), "power-over-time")
+    st.caption(as_text(" ".join(swing_line(run.summary["power"]).split())))
+
+
 def _show_tasks(run: StoredTraining) -> None:
     name = file_name(run.scenario.name)
     table(run.tasks, f"tasks-{run.folder.name}", f"{name}-tasks")
@@ -144,6 +154,8 @@ def _show_files(run: StoredTraining, said: dict[str, Any]) -> None:
         download("Perfetto trace", lambda: step_trace(run), f"{name}-trace.json.gz", "file-trace")
         for frame in FRAMES:
             path = run.folder / f"{frame}.parquet"
+            if not path.is_file():  # of a version that had no such frame
+                continue
             download(f"{frame}, Parquet", path.read_bytes, f"{name}-{frame}.parquet", f"file-{frame}")
             download(f"{frame}, CSV", partial(_csv, run, frame), f"{name}-{frame}.csv", f"file-{frame}-csv")
     st.caption(f"Kept in {run.folder} as run {run.folder.name}.")

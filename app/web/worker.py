@@ -108,8 +108,12 @@ def _simulate(order: dict[str, Any], messages: Messages) -> None:
 
 
 def _result(scenario: AnyScenario, messages: Messages) -> Result | TrainingResult:
+    from hardware_models.errors import FleetcastError
+    from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.scenario import Scenario
 
+    if isinstance(scenario, OffloadedInferenceScenario):
+        raise FleetcastError("offload: no page shows such a run yet; use `fleetcast run`")
     if not isinstance(scenario, Scenario):
         from sim.training.result import run_training
 

@@ -22,7 +22,8 @@ from sim.training.result import run_training
 def test_every_picture_of_a_report_has_something_in_it() -> None:
     pictures = training_figures(step())
     assert next(iter(pictures)) == "Where the step goes"
-    assert len(pictures) == 5
+    assert len(pictures) == 6
+    assert list(pictures)[-1] == "Power over 4 steps"
     assert all(picture.data for picture in pictures.values())
 
 

@@ -38,7 +38,8 @@ def operators(draw: st.DrawFn) -> AttentionTraining:
         heads=groups * kv_heads,
         kv_heads=kv_heads,
         dim=draw(st.sampled_from([64, 80, 96, 128, 192, 256])),
-        causal=draw(PASSES),
+        causal=(causal := draw(PASSES)),
+        window=draw(st.one_of(st.just(0), st.integers(1, 50_000))) if causal else 0,
         backward=draw(PASSES),
         implementation=draw(st.sampled_from(IMPLEMENTATIONS)),
     )
@@ -104,10 +105,37 @@ def test_more_of_anything_is_never_faster(op: AttentionTraining, name: str, more
 @given(operators())
 @settings(max_examples=200, deadline=None)
 def test_a_mask_costs_no_time_but_its_own_arithmetic(op: AttentionTraining) -> None:
-    masked, full = replace(op, causal=True), replace(op, causal=False)
+    masked, full = replace(op, causal=True), replace(op, causal=False, window=0)
     spec, plain = catalog.gpu("h100-sxm"), {**START, "mask_work": 1.0}
     hidden, shown = (float(price_attention_training(one, plain, spec).compute_s) for one in (masked, full))
     assert hidden <= shown * (1 + 1e-9)
+
+
+@given(GPUS, operators(), st.integers(1, 50_000))
+@settings(max_examples=100, deadline=None)
+def test_a_window_costs_no_more_than_a_wider_one_and_nothing_where_it_hides_nothing(
+    gpu: str, op: AttentionTraining, more: int
+) -> None:
+    spec = catalog.gpu(gpu)
+    op = replace(op, causal=True, window=op.window or op.keys)
+    narrow, wide, whole = (
+        float(price_attention_training(one, START, spec).seconds)
+        for one in (op, replace(op, window=op.window + more), replace(op, window=0))
+    )
+    assert narrow <= wide * (1 + 1e-9)
+    assert wide <= whole * (1 + 1e-9)
+    square = replace(op, keys=op.queries, window=0)
+    holding = replace(square, window=op.queries + TILE)
+    prices = [float(price_attention_training(one, START, spec).seconds) for one in (square, holding)]
+    assert prices[0] == prices[1]
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 400))
+def test_a_window_leaves_each_query_its_last_keys(queries: int, keys: int, window: int) -> None:
+    rows = np.arange(max(0, queries - keys), queries) + 0.5  # of the middle of a row: half of it is masked
+    seen = np.minimum(keys - queries + rows, window)
+    counted = attention(batch=1, queries=queries, keys=keys, window=window).visible
+    assert counted == pytest.approx(seen.sum(), abs=0.2)
 
 
 def test_short_causal_sequences_waste_half_a_tile_a_block() -> None:

@@ -15,6 +15,7 @@ GIB = 2**30
 
 # Dense flop a clock and SM (CU), from the architecture whitepapers: fp32 on vector units, fp16 on matrix units.
 FLOP_PER_CLOCK = {
+    ("pascal", "HBM"): (128, 256),  # no matrix units
     ("volta", "HBM"): (128, 1024),
     ("turing", "GDDR"): (128, 1024),
     ("ampere", "HBM"): (128, 2048),
@@ -33,12 +34,13 @@ BANDWIDTH_RANGE = {
     "GDDR6": (0.25e12, 0.9e12),
     "GDDR6X": (0.7e12, 1.05e12),
     "GDDR7": (0.8e12, 1.8e12),
-    "HBM2": (0.8e12, 1.6e12),
+    "HBM2": (0.7e12, 1.6e12),
     "HBM2e": (1.5e12, 2.1e12),
     "HBM3": (3.3e12, 5.4e12),
     "HBM3e": (4.7e12, 8.1e12),
 }
 MARKETING_GB = {
+    "p100-16gb-pcie": 16, "quadro-rtx-6000": 24,
     "v100-16gb-pcie": 16, "v100-16gb-sxm": 16, "v100-32gb-sxm": 32, "t4": 16, "a10": 24, "a40": 48, "a6000": 48,
     "a100-40gb-pcie": 40, "a100-40gb-sxm": 40, "a100-80gb-pcie": 80, "a100-80gb-sxm": 80, "l4": 24, "l40s": 48,
     "rtx-3090": 24, "rtx-4090": 24, "rtx-pro-6000": 96, "h20": 96, "h100-pcie": 80, "h100-sxm": 80, "h100-nvl": 94,
@@ -84,7 +86,7 @@ def test_export_cut_gpus_stay_far_below_their_architecture() -> None:
 def test_formats_match_the_architecture(name: str) -> None:
     spec = catalog.gpu(name)
     has = set(spec.peak_flop_per_s)
-    assert ("bf16" in has) == (spec.architecture not in {"volta", "turing"})
+    assert ("bf16" in has) == (spec.architecture not in {"pascal", "volta", "turing"})
     assert ("fp8" in has) == (spec.architecture in {"ada", "hopper", "blackwell", "cdna3"})
     assert ("fp4" in has) == (spec.architecture == "blackwell")
 

@@ -152,6 +152,29 @@ def test_servers_on_eight_cards_each_reach_what_was_published():
     assert 2 * 31 / 32 * 8e9 / seconds(fabric, "all_reduce", 8e9) == pytest.approx(381e9, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("servers", "mib", "bus_gb_per_s"),
+    [(4, 128, 255), (32, 64, 151), (128, 512, 250), (512, 64, 112), (512, 2048, 308)],
+)
+def test_all_reduces_of_up_to_4096_devices_take_what_was_published(servers, mib, bus_gb_per_s):
+    fabric = HierarchicalFabric(
+        Fabric(catalog.link("nvlink4-switch"), 8), Fabric(catalog.link("infiniband-ndr"), servers)
+    )
+    ranks, payload = 8 * servers, mib * MIB
+    bus = 2 * (ranks - 1) / ranks * payload / seconds(fabric, "all_reduce", payload)
+    assert bus == pytest.approx(bus_gb_per_s * 1e9, rel=0.27)  # arXiv 2411.13055, read from a plot; fitted
+
+
+def test_a_ring_through_servers_has_a_step_a_rank():
+    link, p = catalog.link("infiniband-hdr"), nccl("infiniband-hdr")
+    near = nccl("nvlink3-switch")
+    for servers in (2, 16):
+        fabric = HierarchicalFabric(Fabric(catalog.link("nvlink3-switch"), 8), Fabric(link, servers))
+        fixed_s = near.launch_s + p.launch_s
+        steps_s = (8 * servers - servers) * near.hop_s + (servers - 1) * (p.hop_s + link.latency_s)
+        assert seconds(fabric, "all_gather", 0.0) == pytest.approx(fixed_s + steps_s, rel=1e-12)
+
+
 # -- doubt -------------------------------------------------------------------------------------------------------------
 
 

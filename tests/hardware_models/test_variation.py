@@ -225,7 +225,6 @@ def test_a_server_s_own_name_is_refused() -> None:
         ("gpu.tdp_w=0.5x", "power limits are not modelled yet.*leave out tdp_w, 700 W of h100-sxm"),
         ("scale_up.latency_s=2x", "nothing simulated depends on latency_s of nvlink4-switch"),
         ("pcie.latency_s=2x", "nothing simulated depends on latency_s of pcie5-x16"),
-        ("max_power_w=2x", "nothing simulated depends on max_power_w of dgx-h100"),
         ("gpu.memory_bandwidth=2x", "did you mean 'memory_bandwidth_bytes_per_s'"),
         ("gpu.name=2x", "unknown name 'name'"),
         ("gpu.memory_bytes=0x", "is no factor"),
@@ -305,7 +304,8 @@ def test_latency_inside_a_server_neither_bounds_a_faster_link_s_times_nor_its_tr
 
 def test_what_nothing_depends_on_is_not_offered_and_all_that_is_offered_can_be_changed() -> None:
     node = catalog.node("dgx-h100")
-    assert changeable(node) == ["gpus", "scale_up_group", "nics"]
+    watts = ["max_power_w", "psu_w"]
+    assert changeable(node) == ["gpus", "cpu_sockets", "dram_bytes", "scale_up_group", "nics", "ssds", *watts]
     assert changeable(catalog.link(str(node.scale_up))) == ["bandwidth_bytes_per_s"]
     assert changeable(catalog.link("infiniband-ndr")) == ["bandwidth_bytes_per_s", "latency_s"]
     assert changeable(catalog.nic(node.nic)) == ["bandwidth_bytes_per_s"]

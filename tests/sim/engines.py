@@ -1,14 +1,17 @@
 """A serving engine with made-up, simple step costs, to test the engine apart from any hardware model."""
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 import simpy
 
 from policies.serving import SCHEDULERS, UNLIMITED, BatchScheduler
+from sim.power.pace import Pace
 from sim.result import Result
 from sim.run import run
-from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
+from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
+from sim.section import PolicyChoice
 from sim.serving.engine import Limits
 from sim.serving.inbox import Inbox, RequestColumns
 from sim.serving.pipeline import PipelineReplica
@@ -19,12 +22,21 @@ from sim.serving.step_cost import Parts, StageCost
 from workloads.request import RequestTable
 
 
+ROWS = 70_000
+NO_HEAD_S = [0.0] * 3000
+
+
+@functools.lru_cache(maxsize=16)
+def line_s(fixed_s: float, row_s: float) -> list[float]:
+    """Seconds by rows; nobody changes them."""
+    return [fixed_s + row_s * n for n in range(ROWS)]
+
+
 class LinearRows:
     """Row costs that are a constant and a share a row."""
 
-    def __init__(self, fixed_s: float, row_s: float, rows: int = 70_000) -> None:
-        self.linear_s = [fixed_s + row_s * n for n in range(rows)]
-        self.head_s = [0.0] * 3000
+    def __init__(self, fixed_s: float, row_s: float) -> None:
+        self.linear_s, self.head_s = line_s(fixed_s, row_s), NO_HEAD_S
 
     def grow(self, rows: int, samples: int) -> None:
         raise AssertionError("the table is large enough for any test")
@@ -154,7 +166,7 @@ def serve(
     limits = Limits(blocks, block_size, swap_blocks, 1e-5, cost.window)
     engine: Replica | PipelineReplica
     if stages == 1:
-        engine = Replica(env, 0, scheduler, cost, limits, inbox, runs, requests, exact)
+        engine = Replica(env, 0, scheduler, Pace(lambda _clock: cost), limits, inbox, runs, requests, exact)
     else:
         engine = PipelineReplica(
             env,

@@ -5,7 +5,8 @@ import pytest
 from engines import serve, stage_cost, table
 
 from sim.run import run
-from sim.scenario import ClusterSection, ModelSection, PolicyChoice, Scenario, ServingSection, WorkloadSection
+from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
+from sim.section import PolicyChoice
 from sim.serving.attribution import attribute
 from workloads.request import RequestTable
 

@@ -71,7 +71,7 @@ def test_energy_is_that_of_the_replicas_and_the_unused_and_mean_power_times_time
     assert summary["energy_j"] == pytest.approx(summary["mean_power_w_per_gpu"] * duration * gpus, rel=1e-12)
     assert summary["energy_j_per_output_token"] * summary["output_tokens"] == pytest.approx(summary["energy_j"])
     assert MODEL.awake_w - 1e-6 <= summary["mean_power_w_per_gpu_used"] <= H100.tdp_w + 1e-6
-    use = energy_use(deployment, runs, result.attributions, replicas, duration)
+    use = energy_use(deployment, runs, result.attributions, replicas, 0.0, duration)
     assert len(use.replica_j) == replicas
     assert summary["mean_power_w_per_gpu_used"] * used * duration + use.unused_j == pytest.approx(summary["energy_j"])
 
@@ -143,7 +143,7 @@ def test_overhead_a_sequence_is_sampling_up_to_what_sampling_takes(engine: str, 
 
 def test_nothing_finished_has_no_energy() -> None:
     runs = {name: np.zeros(0) for name in RUN_COLUMNS}
-    found = energy_summary(SimpleNamespace(), runs, [], 1, 0.0, 0)  # type: ignore[arg-type]
+    found = energy_summary(SimpleNamespace(), runs, [], 1, 0.0, 0.0, 0)  # type: ignore[arg-type]
     assert set(found.values()) == {None}
 
 

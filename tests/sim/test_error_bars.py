@@ -1,5 +1,7 @@
 """Intervals against what happens when the engine really is that much slower: the same requests, served again."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from engines import LinearDecode, LinearPrefill, LinearRows, serve, table
@@ -66,7 +68,7 @@ def bars_of(rate: float, sigmas: dict[str, float], slo_percent: float = 50.0):
     unsure = np.zeros((len(FACTORS), len(attribution.busy_s)))
     for name, sigma in sigmas.items():
         unsure[FACTORS.index(name)] = sigma * attribution.busy_s / len(sigmas)
-    attribution = type(attribution)(attribution.seconds, unsure, attribution.read_bytes, attribution.elastic_s)
+    attribution = dataclasses.replace(attribution, unsure_s=unsure)
     gaps, weights = token_gaps(runs, np.zeros(0))
     names = ("queue_s", "ttft_s", "tpot_s", "max_tbt_s", "e2e_s")
     summary = {name: _distribution(columns[name]) for name in names}

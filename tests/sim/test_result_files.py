@@ -26,6 +26,7 @@ REQUESTS = [
     "e2e_s",
     "preemptions",
     "replica",
+    "priority",
     "tenant",
     "slo_met",
 ]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware_models.errors import FleetcastError
-from sim.scenario import ModelSection, PolicyChoice, Scenario, ServingSection, SloSection, WorkloadSection
+from sim.scenario import ModelSection, Scenario, ServingSection, SloSection, WorkloadSection
 from sim.scenario_file import (
     apply_override,
     load_any,
@@ -20,6 +20,7 @@ from sim.scenario_file import (
     toml_tables,
     toml_value,
 )
+from sim.section import PolicyChoice
 
 BASE = {"model": {"config": "llama-3.1-8b"}, "cluster": {"node": "dgx-h100"}, "workload": {"trace": "sharegpt"}}
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -14,7 +14,8 @@ from sim.training_scenario import TrainingScenario
 TABLES = {
     "model": {"config": "gpt3-1.3b"},
     "cluster": {"node": "dgx-a100-80gb"},
-    "training": {"global_batch_size": 16, "seq_length": 2048, "pipeline_parallel_size": 2},
+    "training": {"global_batch_size": 16, "seq_length": 2048, "pipeline_parallel_size": 2, "train_tokens": 1e9},
+    "energy": {"embodied": "bloom-2022"},
 }
 
 
@@ -57,7 +58,8 @@ def test_the_intervals_of_rates_and_costs_follow_from_that_of_the_step(result: T
 
 
 def test_every_metric_of_training_is_a_figure_of_the_summary(result: TrainingResult) -> None:
-    for key, metric in TRAINING_SUMMARY_METRICS.items():
+    ordinary = {key: metric for key, metric in TRAINING_SUMMARY_METRICS.items() if not key.startswith("offload.")}
+    for key, metric in ordinary.items():
         value = metric.value(result.summary)
         assert math.isfinite(value), key
     shares = [metric for key, metric in TRAINING_SUMMARY_METRICS.items() if key.startswith("bound_by.")]

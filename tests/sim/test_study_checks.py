@@ -9,6 +9,7 @@ from sim.metrics import SERVING_SUMMARY_METRICS
 from sim.run import run
 from sim.scenario import Scenario
 from sim.study import load_study, run_study
+from workloads.request import RequestTable
 
 SCENARIO = """
 title = "a study"
@@ -52,6 +53,14 @@ def test_a_capacity_without_limits_is_refused_at_load(tmp_path):
 def test_a_limit_on_a_metric_of_which_more_is_better_is_refused_at_load(tmp_path):
     with pytest.raises(FleetcastError, match=r"point 'a': limits: 'mfu' = 0.3 .* more of it is better"):
         load_study(study(tmp_path, 'metric = "capacity_per_s"\nlimits = { "mfu" = 0.3 }'))
+
+
+@pytest.mark.parametrize(
+    "point", ['metric = "duration_s"\npayload_bytes = 1.0', 'metric = "gradient_exchange_bytes_per_s"']
+)
+def test_a_payload_goes_with_its_metric(tmp_path, point):
+    with pytest.raises(FleetcastError, match="point 'a': 'payload_bytes' goes with"):
+        load_study(study(tmp_path, point))
 
 
 def test_a_step_without_its_composition_is_refused_at_load(tmp_path):
@@ -116,7 +125,12 @@ def test_a_figure_that_was_asked_for_before_is_not_simulated_again(tmp_path, mon
 
 def test_a_study_may_ask_for_whatever_a_summary_holds(tmp_path):
     tables = load_study(study(tmp_path, 'metric = "duration_s"')).scenario
-    summary = run(Scenario.model_validate(tables)).summary
+    serving = {"replicas": 2, "low_priority_replicas": 1}
+    power = {"power": {"row_limit_w": 1e6}, "serving": serving, "workload": {"trace": "none"}}
+    two = RequestTable.build(
+        source="two", arrival_s=[0.0, 1.0], prompt_tokens=[9, 9], output_tokens=[99, 99], priority=[0, 1]
+    )
+    summary = run(Scenario.model_validate({**tables, **power}), requests=two).summary
     for key in SERVING_SUMMARY_METRICS:
         node = summary
         for part in key.split("."):

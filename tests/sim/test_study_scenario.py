@@ -8,13 +8,22 @@ from sim.study import load_study, point_of, run_study, study_names
 from sim.study_scenario import point_scenario, reads_as
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).opens])
 def test_every_point_of_every_study_opens_as_a_scenario_that_says_whose_it_is(name):
     study = load_study(name)
     for point in study.point:
         scenario = point_scenario(study, point)
         assert scenario.name.endswith(point.name)
         assert reads_as(point)
+
+
+def test_an_opened_prompt_draws_the_step_s_watts():
+    study, name = load_study("power/splitwise-profile-a100"), "TP2, 1 prompt of 512: peak watts"
+    (row,) = run_study("power/splitwise-profile-a100", points=(name,))
+    point = point_of(study, name, "study")
+    summary = run(point_scenario(study, point)).summary
+    assert summary["mean_power_w_per_gpu_used"] == pytest.approx(row.simulated, rel=1e-9)
+    assert reads_as(point) == "power of a GPU that serves"
 
 
 def test_an_opened_prompt_s_ttft_is_the_step_s_time():

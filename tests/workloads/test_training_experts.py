@@ -1,5 +1,8 @@
 """Layers with experts: what is computed and exchanged, over however many ranks."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,9 +10,10 @@ from hypothesis import strategies as st
 from hardware_models.ops import Gemm
 from workloads.models.architecture import AttentionSpec, DenseMlp, LayerGroup, Mlp, ModelArchitecture, MoeMlp
 from workloads.training.cut import Cut, Kernels
-from workloads.training.expert_share import ExpertShare
+from workloads.training.expert_share import ExpertPasses, ExpertShare, busiest_of_learned, busiest_of_random
 from workloads.training.layer import layer_operators
 from workloads.training.operator import ExpertExchange, Repeated, TrainingOperator
+from workloads.training.precision import FP8_RECIPES
 
 HIDDEN, TOKENS = 2048, 4096
 ATTENTION = AttentionSpec(heads=16, kv_heads=16, head_dim=128)
@@ -103,3 +107,62 @@ def test_rows_sent_once_for_a_server_are_fewer_than_experts_and_leave_in_fp8_whe
     assert wide.across_bytes is not None
     assert wide.across_bytes < wide.payload_bytes < TOKENS * 8 * HIDDEN * 2
     assert wide.across_bytes == pytest.approx(TOKENS * 8 * (1 - (7 / 8) ** 8) * HIDDEN * 2)
+
+
+APART = ExpertPasses(
+    fused_router=False, fused_maps=False, counts_on_host=True, padded_rows=True, turned_apart=True, bias_apart=True
+)
+
+
+def work(operators: dict[str, TrainingOperator]) -> tuple[float, float, float]:
+    """Arithmetic of products, bytes that move, and kernels, of all operators and passes."""
+    flop = moved = kernels = 0.0
+    for one in operators.values():
+        for op in (*one.forward, *one.backward_input, *one.backward_weight):
+            moved += op.moved_bytes
+            kernels += op.count if isinstance(op, Repeated) else 1
+        flop += sum(products(one, part) for part in ("forward", "backward_input", "backward_weight"))
+    return flop, moved, kernels
+
+
+@pytest.mark.parametrize("recipe", [None, *sorted(FP8_RECIPES)])
+@pytest.mark.parametrize("dispatcher", ["alltoall", "flex"])
+def test_passes_apart_multiply_as_much_move_more_and_are_more_kernels(recipe: str | None, dispatcher: str) -> None:
+    share = ExpertShare(ep=8, once_per_server=dispatcher == "flex")
+    spec, fp8 = replace(mixture(), expert_bias=True), None if recipe is None else FP8_RECIPES[recipe]
+    fused = layer(spec, fp8=fp8, experts=share)
+    apart = layer(spec, fp8=fp8, experts=replace(share, passes=APART))
+    (flop, moved, kernels), (same, more, launches) = work(fused), work(apart)
+    assert same == flop
+    assert more > moved
+    assert launches > kernels + 2 * (30 - 10)
+    assert not any(one.host_waits for one in fused.values())
+    assert apart["maps"].host_waits == (4 if dispatcher == "flex" else 1)
+    rows = TOKENS * 8.0 * HIDDEN  # 28 bytes an element forward, 40 backward: each in 16 or in 32 bits
+    assert sum(op.moved_bytes for op in apart["experts_bias"].forward) == pytest.approx(28 * rows)
+    assert sum(op.moved_bytes for op in apart["experts_bias"].backward_input) == pytest.approx(40 * rows)
+    assert ("experts_pad" in apart) == (recipe is not None)
+    if recipe is not None:
+        assert apart["experts_pad"].forward[0].moved_bytes == pytest.approx(4 * rows)
+
+
+def test_turning_each_experts_rows_by_itself_moves_the_same_bytes_in_more_kernels() -> None:
+    fp8, share = FP8_RECIPES["current"], ExpertShare(ep=8)
+    whole, apart = (
+        layer(mixture(), fp8=fp8, experts=replace(share, passes=ExpertPasses(turned_apart=each)))["experts_up_proj"]
+        for each in (False, True)
+    )
+    turned = apart.forward[0]
+    assert isinstance(turned, Repeated)
+    assert turned.count == 3 * 64 / 8
+    assert turned.moved_bytes == pytest.approx(whole.forward[0].moved_bytes)
+
+
+def test_the_busiest_rank_has_as_many_rows_as_random_draws_give_it() -> None:
+    draws, spec, ep = np.random.default_rng(0), mixture(experts=16, top_k=4), 8
+    chosen = np.argsort(draws.random((200, 8 * 128, 16)), axis=2)[:, :, :4] // 2  # 200 layers of 8 ranks of 128 tokens
+    loads = np.stack([(chosen == rank).sum(axis=(1, 2)) for rank in range(ep)])
+    drawn = float(np.mean(loads.max(axis=0) / loads.mean(axis=0)))
+    assert busiest_of_random(spec, 128, ep) == pytest.approx(drawn, abs=0.006)
+    assert busiest_of_random(spec, 128, 1) == busiest_of_learned(spec, 1) == 1.0
+    assert busiest_of_learned(spec, 16) > busiest_of_learned(spec, 4) > 1.0

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from workloads.training.layer import layer_operators
 from workloads.training.operator import TrainingOperator
 
 
-def gpt(hidden: int, heads: int, *, gated: bool = False, kv_heads: int | None = None) -> ModelArchitecture:
+def gpt(
+    hidden: int, heads: int, *, gated: bool = False, kv_heads: int | None = None, **block: Any
+) -> ModelArchitecture:
     attention = AttentionSpec(
         heads=heads, kv_heads=kv_heads or heads, head_dim=hidden // heads, qkv_bias=True, output_bias=True
     )
@@ -19,7 +23,7 @@ def gpt(hidden: int, heads: int, *, gated: bool = False, kv_heads: int | None = 
     )
     return ModelArchitecture(
         name="gpt", model_type="gpt2", hidden_size=hidden, num_layers=1, vocab_size=51200,
-        max_position_embeddings=2048, groups=(group,), rotary=False, norm_vectors=2,
+        max_position_embeddings=2048, groups=(group,), rotary=False, norm_vectors=2, **block,
     )  # fmt: skip
 
 
@@ -51,11 +55,17 @@ def test_activations_of_a_gpt_layer_are_those_of_korthikanti(b: int, s: int, tp:
         assert Full().saved_bytes(layer, 2.0 * sbh, 0) == 2.0 * sbh
 
 
-@given(**SIZES, gated=st.booleans())
+PARALLEL = {"parallel_block": True, "norms_per_layer": 1}
+BLOCKS = st.sampled_from([{}, PARALLEL, {"parallel_block": True}])
+
+
+@given(**SIZES, gated=st.booleans(), block=BLOCKS)
 @settings(max_examples=25, deadline=None)
-def test_backward_multiplies_twice_as_much_as_forward(b: int, s: int, tp: int, gated: bool) -> None:
+def test_backward_multiplies_twice_as_much_as_forward(
+    b: int, s: int, tp: int, gated: bool, block: dict[str, Any]
+) -> None:
     cut = Cut(micro_batch=b, seq_length=s, tp=tp, attention="standard")
-    for one in operators(gpt(2048, 16, gated=gated), cut):
+    for one in operators(gpt(2048, 16, gated=gated, **block), cut):
         if one.part in ("matrix", "attention_core"):
             products = [op.flop for op in one.forward if hasattr(op, "weight_dtype")]
             back = [op.flop for op in (*one.backward_input, *one.backward_weight) if hasattr(op, "weight_dtype")]
@@ -85,6 +95,27 @@ def test_sequence_parallelism_exchanges_as_many_bytes_as_all_reduces() -> None:
     assert [one.kind for one in plain] == ["all_reduce"] * 2
     assert sorted(one.kind for one in divided) == ["all_gather"] * 2 + ["reduce_scatter"] * 2
     assert {one.payload_bytes for one in (*plain, *divided)} == {4 * 2048 * 6144 * 2}
+
+
+@given(**SIZES, gated=st.booleans(), block=BLOCKS)
+@settings(max_examples=25, deadline=None)
+def test_a_parallel_block_multiplies_as_much_and_exchanges_half(
+    b: int, s: int, tp: int, gated: bool, block: dict[str, Any]
+) -> None:
+    cut = Cut(micro_batch=b, seq_length=s, tp=tp, sequence_parallel=True)
+    serial, parallel = (operators(gpt(2048, 16, gated=gated, **one), cut) for one in ({}, PARALLEL | block))
+
+    def flop(layer: tuple[TrainingOperator, ...]) -> float:
+        return sum(float(op.flop) for one in layer for op in one.forward if hasattr(op, "weight_dtype"))
+
+    def sent(layer: tuple[TrainingOperator, ...], *places: str) -> float:
+        found = [getattr(one, place) for one in layer for place in places]
+        return sum(one.payload_bytes for one in found if one is not None)
+
+    assert flop(parallel) == pytest.approx(flop(serial))
+    assert sum(one.saved_bytes for one in parallel) < sum(one.saved_bytes for one in serial)
+    for places in (("forward_before", "beside_input", "beside_weight"), ("forward_after", "backward_before")):
+        assert sent(parallel, *places) == pytest.approx(sent(serial, *places) / 2)
 
 
 def test_one_rank_exchanges_nothing() -> None:

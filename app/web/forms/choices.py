@@ -32,6 +32,12 @@ STARTS: dict[str, Any] = {  # what an absent key begins with once it is set
     "workload.request_rate": 5.0,
     "workload.duration_s": 600.0,
     "workload.num_requests": 5000,
+    "power.clock_mhz": 1200.0,
+    "power.prefill_clock_mhz": 1200.0,
+    "power.decode_clock_mhz": 1000.0,
+    "power.gpu_power_limit_w": 300.0,
+    "power.row_limit_w": 260_000.0,
+    "power.provisioned_nodes": 40,
     "slo.ttft_s": 2.0,
     "slo.tbt_s": 0.1,
     "slo.tpot_s": 0.05,
@@ -85,6 +91,9 @@ def names_for(key: str, store: Store) -> tuple[str, ...]:
         "serving.engine": framework_names,
         "training.framework": training_framework_names,
         "training.attention": lambda: [STANDARD, *IMPLEMENTATIONS],
+        "energy.grid": lambda: catalog.names("grid"),
+        "energy.price": lambda: catalog.names("energy_price"),
+        "energy.embodied": lambda: catalog.names("embodied_carbon"),
         "workload.trace": lambda: [*catalog_names(), *store.files(store.uploads, TRACE_SUFFIXES)],
     }
     return tuple(known[key]()) if key in known else ()

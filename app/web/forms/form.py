@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -19,6 +20,7 @@ def scenario_form(start: dict[str, Any], drawer: Drawer, family: Family = SERVIN
     """Draw all knobs of a kind of scenario, beginning with `start`; returns the tables that they say."""
     form = _Form(start, drawer)
     groups = scenario_groups(family.model)
+    groups = [replace(group, optional=False) if group.name == family.section else group for group in groups]
     always = {knob.key: (knob, group) for group in groups if not group.optional for knob in group.knobs}
     section = ""
     for key in family.important:

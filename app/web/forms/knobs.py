@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sim.metrics import plain
-from sim.scenario import PolicyChoice, Scenario
+from sim.scenario import Scenario
+from sim.section import PolicyChoice
 
 Kind = Literal["integer", "number", "flag", "text", "choice", "policy", "toml"]
 KINDS: dict[Any, Kind] = {bool: "flag", int: "integer", float: "number", str: "text"}
@@ -25,6 +26,7 @@ UNITS = {
     "_bytes": "bytes",
     "_usd": "USD",
     "_gib": "GiB",
+    "_mhz": "MHz",
     "_hz": "Hz",
     "_s": "s",
     "_h": "h",

@@ -5,6 +5,7 @@ from __future__ import annotations
 PAGES: dict[str, str] = {  # url path -> module, in the order of reading
     "serving": "app.web.pages.serving",
     "training": "app.web.pages.training",
+    "power": "app.web.pages.power",
     "compare": "app.web.pages.compare",
     "sweep": "app.web.pages.sweep",
     "plan": "app.web.pages.plan",

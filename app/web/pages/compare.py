@@ -8,14 +8,14 @@ from string import ascii_uppercase
 
 import streamlit as st
 
-from app.compare import RunFolder, different_settings, reason
+from app.compare import RunFolder, different_settings, paired_sentence, reason
 from app.compare_figures import LATENCIES, compared_cdfs
 from app.training_figures import step_shares, step_times
 from app.web import resources, session
 from app.web.comparison_table import comparison_csv, comparison_html, settings_html
 from app.web.components import as_text, download, error, figure
 from app.web.examples import example_names
-from app.web.families import FAMILIES, SERVING, TRAINING, Family, family_of
+from app.web.families import FAMILIES, POWER, SERVING, TRAINING, Family, family_of
 from app.web.guard import bare_tables, safe_scenario
 from app.web.store import RUN_ID, Store
 from app.web.url_state import full_example, query
@@ -29,6 +29,14 @@ SHIPPED = ("chat-70b-prefill-first", "chat-70b-chunked")
 URL = "compare.url"
 PENDING = "compare.pending"  # shipped scenarios still to be simulated
 BASELINE = "baseline"
+SURE = {  # by family: what bars say of a change
+    SERVING.name: "Error bars are each run's own. Runs on the same hardware and software share most of what the"
+    " calibration does not know, so that a difference between them is surer than their bars say.",
+    POWER.name: "Error bars are each run's own. Runs on the same hardware share most of what they do not know, so that"
+    " a difference between them is surer than their bars say.",
+    TRAINING.name: "Error bars are each run's own; a change is called better or worse by its own bar, in which errors"
+    " of kernels, links and software that both runs share cancel.",
+}
 
 
 def render() -> None:
@@ -132,16 +140,15 @@ def _comparison(family: Family, runs: dict[str, AnyRun], store: Store) -> None:
         for folder in folders[1:]:
             st.markdown(f"**{as_text(folder.name)}** against {as_text(folders[0].name)}: "
                         f"{as_text(reason(folders[0], folder))}")  # fmt: skip
+            if sure := paired_sentence(folders[0].summary, folder.summary):
+                st.caption(as_text(f"{sure[0].upper()}{sure[1:]}."))
         st.subheader("What was set differently", anchor=False)
         st.html(settings_html(folders, different_settings(folders)))
     titled = {folder.name: run for folder, run in zip(folders, runs.values(), strict=True)}
     _curves({title: run for title, run in titled.items() if isinstance(run, StoredRun)})
     _steps({title: run for title, run in titled.items() if isinstance(run, StoredTraining)})
     st.subheader("What came of it", anchor=False)
-    st.caption(
-        "Error bars are each run's own. Runs on the same hardware and software share most of what the calibration does"
-        " not know, so that a difference between them is surer than their bars say."
-    )
+    st.caption(SURE[family.name])
     st.html(comparison_html(folders))
     download("Figures (CSV)", lambda: comparison_csv(folders), "comparison.csv", f"compare-csv-{family.name}")
 

@@ -1,7 +1,10 @@
-"""The Plan page: how many GPUs, of which kind, for a demand within an SLO; and how much a deployment sustains."""
+"""The Plan page: how many GPUs, of which kind, for a demand within an SLO; what a deployment sustains; what trains a
+model fastest.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -11,85 +14,95 @@ from app.plan_figures import plan_figures
 from app.web import job_watch, resources
 from app.web.cards import Card
 from app.web.components import as_text, cards, download, error, figure, table
-from app.web.draft import Draft
-from app.web.examples import example_names
-from app.web.forms.choices import names_for
-from app.web.guard import safe_scenario
+from app.web.families import FAMILIES, SERVING, TRAINING, Family
+from app.web.guard import safe_any
 from app.web.jobs import Job
 from app.web.links import open_scenario
-from app.web.plans import OBJECTIVES, QUESTIONS, SIZES, KeptPlan, Question, keep, kept, last_line
+from app.web.plan_form import Asked, example, plan_form
+from app.web.plan_training_answer import show_training_plan, show_training_tables
+from app.web.plans import KeptPlan, keep, kept, last_line
 from app.web.store import Store
-from app.web.url_state import full_example
 from hardware_models.errors import FleetcastError
 from sim.metrics import plain
-from sim.scenario_file import load_scenario
+from sim.scenario_file import load_any
 
 TITLE = "Plan"
 ICON = ":material/checklist:"
-PARAMETER, MISTAKE, SERVING_DRAFT = "plan", "plan.mistake", "serving.draft"
+PARAMETER, MISTAKE, FAMILY, LAST = "plan", "plan.mistake", "plan:family", "plan.last"
 FIRST = ("candidate", "nodes", "gpus", "usd_per_h", "reason")  # columns of a candidate
-EXAMPLE = Question(nodes=("dgx-a100-80gb", "dgx-h100", "dgx-h200"), sizes=(4, 8))  # answered when the page is opened
+TITLES = {SERVING.name: "What should we buy?", TRAINING.name: "What trains fastest?"}
 
 
 def render() -> None:
     """Draw the page."""
     store = resources.store()
-    st.title("What should we buy?", anchor=False)
     with st.sidebar:
-        _form(store)
+        family = _family(store)
+        asked = plan_form(family, store)
+        st.button("Plan", type="primary", icon=":material/play_arrow:", key="plan:start", on_click=_start,
+                  args=(asked, family, store))  # fmt: skip
+    st.title(TITLES[family.name], anchor=False)
     if mistake := st.session_state.pop(MISTAKE, ""):
         error(mistake)
-    plan = _shown(store)
+    plan = _shown(family, store)
     if plan is not None:
         _one(plan)
 
 
-def _form(store: Store) -> None:
-    scenarios = _scenarios(store)
-    name = st.selectbox("scenario", list(scenarios), key="plan:scenario", help="model, workload, SLO and engine")
-    kind = st.selectbox("question", list(QUESTIONS), format_func=QUESTIONS.__getitem__, key="plan:question")
-    question = Question(kind=kind)
-    if kind == "deployment":
-        rate = st.number_input("demand, requests/s", 0.0, 1e6, 0.0, key="plan:rate", help="0: the scenario's own rate")
-        minimize = st.selectbox("minimize", OBJECTIVES, key="plan:minimize")
-        nodes = st.multiselect("servers", names_for("cluster.node", store), list(EXAMPLE.nodes), key="plan:nodes",
-                               help="none: one of the catalog for each measured GPU")  # fmt: skip
-        sizes = st.multiselect("tensor_parallel_size", SIZES, list(EXAMPLE.sizes), key="plan:sizes")
-        question = Question(
-            kind=kind, rate_per_s=rate or None, minimize=minimize, nodes=tuple(nodes), sizes=tuple(sizes)
-        )
-    st.button("Plan", type="primary", icon=":material/play_arrow:", key="plan:start", on_click=_start,
-              args=(scenarios[name], question, store))  # fmt: skip
+def _family(store: Store) -> Family:
+    """Of which kind of scenario the question is: as the plan of the URL at first, or the one shown last."""
+    last: dict[str, str] = st.session_state.setdefault(LAST, {})
+    begin = next(reversed(last), SERVING.name)
+    with suppress(FleetcastError):  # one that is not kept any more is said below
+        if PARAMETER in st.query_params:
+            begin = (TRAINING if kept(store, st.query_params[PARAMETER]).trains else SERVING).name
+    names = {family.name: family for family in FAMILIES}
+    name = st.segmented_control(
+        "plan for", list(names), default=begin, required=True, key=FAMILY, on_change=_forget,
+        format_func=lambda one: names[one].title,
+    )  # fmt: skip
+    return names[str(name or begin)]
 
 
-def _scenarios(store: Store) -> dict[str, dict[str, Any]]:
-    found = {name: full_example(name, store) for name in example_names()}
-    serving: Draft | None = st.session_state.get(SERVING_DRAFT)
-    return found if serving is None else {"what the Serving page shows": serving.current} | found
+def _forget() -> None:
+    """The plan of the URL, which is of another kind."""
+    st.query_params.pop(PARAMETER, None)
 
 
-def _start(tables: dict[str, Any], question: Question, store: Store) -> None:
+def _start(asked: Asked, family: Family, store: Store) -> None:
+    tables, question = asked
     try:
-        plan, command = keep(safe_scenario(tables, "scenario", store), question, store)
+        plan, command = keep(safe_any(tables, "scenario", store), question, store)
     except FleetcastError as mistake:
         st.session_state[MISTAKE] = str(mistake)
         return
     if plan.found is None and not plan.running:
         job_watch.start(command, plan.job_folder)
+    _show(plan, family)
+
+
+def _show(plan: KeptPlan, family: Family) -> None:
+    """Put it into the URL, and keep it for when the page is opened again."""
     st.query_params[PARAMETER] = plan.plan_id
+    last = st.session_state[LAST]
+    last.pop(family.name, None)
+    last[family.name] = plan.plan_id
 
 
-def _shown(store: Store) -> KeptPlan | None:
-    """The one of the URL, else the example, which then is searched for."""
-    wanted = st.query_params.get(PARAMETER)
+def _shown(family: Family, store: Store) -> KeptPlan | None:
+    """The one of the URL, else the last of the kind, else the example, which then is searched for."""
+    wanted = st.query_params.get(PARAMETER) or st.session_state[LAST].get(family.name)
     if wanted is None:
-        _start(full_example(example_names()[0], store), EXAMPLE, store)
+        _start(example(family, store), family, store)
         wanted = st.query_params.get(PARAMETER)
     try:
-        return kept(store, wanted) if wanted is not None else None
+        plan = kept(store, wanted) if wanted is not None else None
     except FleetcastError as mistake:
         error(str(mistake))
         return None
+    if plan is not None:
+        _show(plan, family)
+    return plan
 
 
 def _one(plan: KeptPlan) -> None:
@@ -100,15 +113,24 @@ def _one(plan: KeptPlan) -> None:
     if found is None:
         error(job_watch.problem(job))
         return
-    scenario = load_scenario(plan.job_folder / "scenario.toml")
+    scenario = load_any(plan.job_folder / "scenario.toml")
     st.header(as_text(scenario.name), anchor=False)
-    (_capacity if found["question"] == "capacity" else _deployment)(found)
+    headline = {"capacity": _capacity, "training": show_training_plan}.get(found["question"], _deployment)
+    headline(plan, found)
     with st.container(horizontal=True):
         best, report = plan.out / "best.toml", plan.out / "report.html"
         if best.is_file():
-            open_scenario(load_scenario(best), "Open the answer in Serving")
+            open_scenario(load_any(best), "Open the answer in {page}")
             download("Answer (TOML)", best.read_bytes, "best.toml", "plan-best")
         download("Report (HTML)", report.read_bytes, "report.html", "plan-report", "text/html")
+    if found["question"] == "training":
+        show_training_tables(plan, found)
+    else:
+        _show_serving(plan, found)
+
+
+def _show_serving(plan: KeptPlan, found: dict[str, Any]) -> None:
+    """Pictures, candidates and notes."""
     for number, (title, picture) in enumerate(plan_figures(found).items()):
         st.subheader(as_text(title), anchor=False)
         figure(picture, f"plan-{plan.plan_id}-{number}")
@@ -125,7 +147,7 @@ def _progress(job: Job) -> None:
     st.markdown(as_text(last_line(job.stderr())))
 
 
-def _deployment(found: dict[str, Any]) -> None:
+def _deployment(_plan: KeptPlan, found: dict[str, Any]) -> None:
     if not found["found"]:
         st.html('<p class="fc-bottleneck">Nothing among these keeps the SLO.</p>')
         return
@@ -142,7 +164,7 @@ def _deployment(found: dict[str, Any]) -> None:
     ])  # fmt: skip
 
 
-def _capacity(found: dict[str, Any]) -> None:
+def _capacity(_plan: KeptPlan, found: dict[str, Any]) -> None:
     if not found["found"]:
         st.html('<p class="fc-bottleneck">No rate keeps the SLO.</p>')
         return

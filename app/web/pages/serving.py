@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.web.answer import show_answer
-from app.web.families import SERVING
+from app.web.families import SERVING, Family
 from app.web.scenario_page import ScenarioPage
 from sim.stored_run import StoredRun
 
@@ -15,7 +15,12 @@ ICON = ":material/bolt:"
 
 def render() -> None:
     """Draw the page."""
-    ScenarioPage(family=SERVING, kind=StoredRun, show=_show, unlike=_unlike).render()
+    page(SERVING).render()
+
+
+def page(family: Family) -> ScenarioPage[StoredRun]:
+    """Of a kind of scenario in which requests are served."""
+    return ScenarioPage(family=family, kind=StoredRun, show=_show, unlike=_unlike)
 
 
 def _show(run: StoredRun, baseline: StoredRun | None, _said: dict[str, Any]) -> None:

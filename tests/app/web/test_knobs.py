@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import pytest
 from annotated_types import Interval
@@ -10,7 +10,8 @@ from app.web.forms.choices import FIELD_STARTS, GENERATOR_STARTS, STARTS, names_
 from app.web.forms.knobs import MISSING, Knob, dataclass_knobs, lookup, put, scenario_groups
 from app.web.store import Store
 from policies.serving import ROUTERS, SCHEDULERS
-from sim.scenario import PolicyChoice, Scenario
+from sim.scenario import Scenario
+from sim.section import PolicyChoice
 from sim.workload import load_requests
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS, make_generator
 
@@ -34,7 +35,8 @@ def test_every_key_of_a_scenario_has_a_knob_that_describes_itself() -> None:
     knobs = [knob for group in groups for knob in group.knobs]
     keys = {knob.key for knob in knobs}
     for name, field in Scenario.model_fields.items():
-        section = getattr(field.annotation, "model_fields", None)
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")]
+        section = kinds[0].model_fields if kinds else None
         assert {f"{name}.{key}" for key in section} <= keys if section else name in keys
     assert all(knob.description and f"`{knob.key}`" in knob.help for knob in knobs)
     assert set(SERVING.important) <= keys

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_steps import card, settle, shoot
 
-from app.web.guard import safe_scenario
-from app.web.plans import Question, keep, kept, last_line
+from app.plan_training_figures import scatters, step_against
+from app.web.guard import safe_any, safe_scenario
+from app.web.jobs import Job
+from app.web.plans import Question, TrainingQuestion, keep, kept, last_line
 from app.web.store import Store
 from app.web.url_state import full_example
 from hardware_models.errors import FleetcastError
@@ -30,6 +33,16 @@ def test_a_question_is_the_commands(store: Store) -> None:
     ]  # fmt: skip
     assert Question().arguments(store) == ["--minimize", "cost"]
     assert Question(kind="capacity", rate_per_s=3.0).arguments(store) == ["--capacity"]
+
+
+def test_a_question_of_training_is_the_commands(store: Store) -> None:
+    assert TrainingQuestion().arguments(store) == ["--free", "all"]
+    question = TrainingQuestion(gpus="64, 128", kept=("recompute",), tensor="4,8", sharding=("zero1",))
+    found = question.arguments(store)
+    assert found[-3:] == ["--gpus=64,128", "--tp=4,8", "--sharding=zero1"]
+    assert "recompute" not in found
+    assert found.count("--free") == len(found[:-3]) // 2
+    assert TrainingQuestion(schedules=("zb_h1", "1f1b")).arguments(store)[-1] == "--schedules=zb_h1,1f1b"
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../mine.toml", "--json", "dgx-h101"])
@@ -70,3 +83,35 @@ def test_a_plan_is_searched_shown_and_opened(server: Any, page: Any, look: Any) 
     assert look.complaints == []
     page.get_by_text("Open the answer in Serving").click()
     page.wait_for_url("**/serving**")
+
+
+def test_a_training_plan_is_shown_with_its_flags_and_opens(server: Any, page: Any, look: Any) -> None:
+    tables = full_example("gpt-175b-64xa100", server.store)
+    tables["model"], tables["cluster"]["nodes"] = {"config": "gpt3-1.3b"}, 1
+    question = TrainingQuestion(gpus="8,16", tensor="1,2", pipeline="1,2", micro_batches="1,2")
+    plan, command = keep(safe_any(tables, "scenario", server.store), question, server.store)
+    Job.start(command, plan.job_folder)
+    page.goto(f"{server.url}/plan?plan={plan.plan_id}")
+    page.get_by_text("What trains fastest?").wait_for()
+    page.get_by_text("Flags of Megatron-LM for the answer").wait_for()
+    settle(page)
+    found = plan.found
+    assert found is not None
+    assert plan.trains
+    assert page.locator(".fc-bottleneck").first.inner_text() == found["best"][0]["plan"]
+    assert float(card(page, "memory of the fullest GPU")) == round(found["best"][0]["peak_bytes"] / 1e9, 1)
+    assert page.locator(".fc-wide tr").count() >= len(found["best"]) + len(found["losers"])
+    shoot(page, "plan-training")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Flags (text)").click()
+    assert Path(waiting.value.path()).read_text().split(" \\\n") == [
+        *found["megatron_flags"][:-1],
+        found["megatron_flags"][-1] + "\n",
+    ]
+    assert scatters(found) == ["memory", "energy", "GPUs"]
+    for name in scatters(found):
+        drawn = {trace.name: trace for trace in step_against(found, name).data}
+        assert drawn["the answer"].x[0] == found["best"][0]["step_s"]
+    assert look.complaints == []
+    page.get_by_text("Open the answer in Training").click()
+    page.wait_for_url("**/training**")

@@ -11,7 +11,7 @@ from browser_steps import card, card_changes, open_page, set_number, settle, sho
 
 DOES_NOT_FIT = "training.recompute.name=none&training.schedule.name=1f1b&training.schedule.chunks="
 WIDTHS = {"laptop": 1280, "phone": 390}
-TABS = ("Overview", "Timeline", "Memory", "Tasks", "Files")
+TABS = ("Overview", "Timeline", "Memory", "Power", "Tasks", "Files")
 
 
 @pytest.mark.parametrize("device", WIDTHS)

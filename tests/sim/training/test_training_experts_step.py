@@ -13,12 +13,13 @@ from sim.training.deployment import TrainingDeployment, deploy_training
 from sim.training.expert_links import ExpertLinks
 from sim.training.paired import paired_seconds
 from sim.training.phases import PHASES, phase_seconds
-from sim.training.pricing import Spent
+from sim.training.pricing import SOFTWARE, Spent
 from sim.training.result import run_training
 from sim.training.simulate import TrainingRun, simulate_training
 from sim.training_scenario import TrainingScenario
 from workloads.models.architecture import MoeMlp
 from workloads.models.counts import parameters
+from workloads.models.stages import LayerRange
 from workloads.training.expert_share import ExpertShare
 from workloads.training.operator import ExpertExchange
 
@@ -82,6 +83,11 @@ def test_experts_have_as_many_copies_as_their_ranks_leave_and_move_fewer_gradien
         (
             {"tensor_parallel_size": 2, "sequence_parallel": False},
             "sequence_parallel = false: the 2 tensor-parallel ranks",
+        ),
+        ({"expert_parallel_size": 4, "moe_load_imbalance": 5.0}, "moe_load_imbalance = 5: of 4 expert-parallel ranks"),
+        (
+            {"mtp_num_layers": 1, "pipeline_parallel_size": 4, "schedule": "vocab_1", "global_batch_size": 256},
+            "mtp_num_layers = 1: a schedule that divides the vocabulary",
         ),
         ({"fp8_recipe": "current"}, "fp8_recipe = 'current': products are in bf16"),
         ({"node": "dgx-a100-80gb", "precision": "fp8"}, "precision = 'fp8': a100-80gb-sxm has no fp8 arithmetic"),
@@ -196,3 +202,51 @@ def test_exchanges_are_as_fast_as_deepep_was_measured(
         exchange = ExpertExchange(kind="all_to_all", payload_bytes=rows[0], ranks=ep, across_bytes=rows[1])
         counted = rows[1] if servers > 1 else rows[0]
         assert counted / links.seconds(exchange) / 1e9 == pytest.approx(measured, rel=within)
+
+
+def test_a_busier_rank_makes_the_step_longer_and_one_that_is_stated_makes_the_bar_shorter() -> None:
+    random, even, uneven = (
+        run_training(scenario(expert_parallel_size=32, moe_load_imbalance=load)).summary for load in (None, 1.0, 1.5)
+    )
+    assert even["step_s"] < random["step_s"] < uneven["step_s"]
+    assert uneven["memory"]["peak_bytes"] > even["memory"]["peak_bytes"]
+    assert random["unsure"]["uneven routing"] > 0.0 == even["unsure"]["uneven routing"]
+
+
+def test_ranks_that_share_experts_have_the_rows_of_all_of_them() -> None:
+
+    keys = {"tensor_parallel_size": 4, "expert_parallel_size": 4}
+    shared, whole = (deployed(**keys, expert_tensor_parallel_size=etp).cut.experts.busiest for etp in (4, 1))
+    assert shared - 1.0 == pytest.approx((whole - 1.0) / 2.0)  # four times the rows
+
+
+def test_a_host_that_waits_for_counts_launches_no_layer_ahead_and_makes_the_bar_longer_before_it_binds() -> None:
+    layers = {"model": "qwen3-30b-a3b", "nodes": 2, "framework": "megatron-bridge-2026", "precision": "fp8"}
+    deployment = deployed(**layers, expert_parallel_size=8)
+    forward, backward = deployment.stages[0].forward, deployment.stages[0].backward
+    for work in (forward, backward):
+        assert work.seconds >= work.kernels * deployment.framework.launch_s
+    assert forward.seconds >= 48 * 190 * deployment.framework.experts.launch_s  # kernels of a layer's forward
+    assert forward.unsure_s[SOFTWARE] > 0.0
+    far = Spent(compute_s=1.0, kernels=10).launched(1e-3, sigma=0.5)
+    near = Spent(compute_s=1.0, kernels=800).launched(1e-3, sigma=0.5)
+    late = Spent(compute_s=1.0, kernels=2000).launched(1e-3, sigma=0.5)
+    assert [one.seconds for one in (far, near, late)] == [1.0, 1.0, 2.0]
+    assert far.unsure_s[SOFTWARE] == 0.0 < near.unsure_s[SOFTWARE] < late.unsure_s[SOFTWARE]
+
+
+def test_multi_token_prediction_is_one_more_layer_and_output_projection_on_the_last_stage() -> None:
+    keys = {"pipeline_parallel_size": 4, "expert_parallel_size": 8, "global_batch_size": 64}
+    without, with_it = (deployed(**keys, mtp_num_layers=count) for count in (0, 1))
+    assert without.stages[:3] == with_it.stages[:3]
+    first, last, more = without.stages[0], without.stages[3], with_it.stages[3]
+    layer = without.pricer.stage(LayerRange(0, 1, 48), first=False, last=False)
+    hidden = without.architecture.hidden_size
+    assert more.parameters - last.parameters == pytest.approx(layer.parameters + 2 * hidden**2 + 3 * hidden)
+    assert more.expert_parameters - last.expert_parameters == layer.expert_parameters
+    added, head = (
+        more.forward.matrix_flop - last.forward.matrix_flop,
+        last.forward.matrix_flop - first.forward.matrix_flop,
+    )
+    projection = 2.0 * 2048 * hidden * 2 * hidden
+    assert added == pytest.approx(layer.forward.matrix_flop + head + projection)

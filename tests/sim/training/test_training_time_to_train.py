@@ -2,12 +2,14 @@ from typing import Any
 
 import pytest
 
+from hardware_models import catalog
 from hardware_models.errors import FleetcastError
+from hardware_models.power import power_model
 from sim.training.result import run_training
 from sim.training_scenario import TrainingScenario
 
 
-def summary(**training: Any) -> dict[str, Any]:
+def summary(energy: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:
     keys = {"seq_length": 2048, "global_batch_size": 512, "check_memory": False, "pipeline_parallel_size": 2}
     return run_training(
         TrainingScenario.model_validate(
@@ -15,6 +17,7 @@ def summary(**training: Any) -> dict[str, Any]:
                 "model": {"config": "gpt3-1.3b"},
                 "cluster": {"node": "dgx-a100-80gb", "nodes": 2},
                 "training": keys | training,
+                "energy": energy,
             }
         )
     ).summary
@@ -28,6 +31,28 @@ def test_a_whole_training_is_its_steps_times_the_seconds_of_one() -> None:
     assert whole["usd"] == pytest.approx(whole["gpu_hours"] * got["usd_per_gpu_h"])
     assert whole["usd"] == pytest.approx(got["usd_per_billion_tokens"] * 100)
     assert any("whole training takes" in note for note in got["notes"])
+
+
+def test_the_energy_of_a_training_is_in_one_part_each_and_its_hours_pay_their_own_prices() -> None:
+    energy = {"grid": "solar-shaped", "pue": 1.5, "embodied": "bloom-2022"}
+    got = summary(train_tokens=1e9, energy=energy, pipeline_parallel_size=4, data_parallel_size=2)
+    step, whole = got["energy"], got["time_to_train"]["energy"]
+    seconds = got["time_to_train"]["days"] * 86400
+    assert sum(step["parts_j"].values()) == pytest.approx(step["site_j"], rel=1e-12)
+    plan_j = sum(step["parts_j"][name] for name in ("passes", "optimizer", "exchanges", "waiting"))
+    assert plan_j == pytest.approx(got["energy_j_per_step"], rel=1e-12)
+    idle_w = power_model(catalog.gpu(got["gpu"])).idle_w
+    assert step["parts_j"]["unused"] == pytest.approx(8 * idle_w * got["step_s"])  # of 16 GPUs
+    assert (
+        whole["site_kwh"] * 3.6e6
+        == pytest.approx(step["site_w"] * seconds)
+        == pytest.approx(1.5 * whole["wall_kwh"] * 3.6e6)
+    )
+    assert whole["kgco2e"] == whole["kgco2e_of_grid"] + whole["kgco2e_embodied"]
+    assert step["gco2e_per_kwh"] == pytest.approx(sum(catalog.grid("solar-shaped").by_hour) / 24)
+    assert whole["gco2e_per_kwh"] != pytest.approx(step["gco2e_per_kwh"])  # it is over before the day is
+    days = summary(train_tokens=1e14, energy=energy)["time_to_train"]["energy"]
+    assert days["gco2e_per_kwh"] == pytest.approx(step["gco2e_per_kwh"], rel=1e-3)
 
 
 def test_a_batch_of_the_noise_scale_takes_twice_as_long_as_one_whose_tokens_all_count() -> None:

@@ -178,3 +178,36 @@ def test_stages_of_one_and_two_layers_price_all_others() -> None:
         np.testing.assert_allclose(columns.activation_bytes, [work.activation_bytes for work in stages], rtol=1e-12)
         np.testing.assert_allclose(columns.working_bytes, [work.working_bytes for work in stages], rtol=1e-12)
         np.testing.assert_allclose(columns.parameters, [work.parameters for work in stages], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "node", "keys", "changes"),
+    [
+        (  # a host that is late with every layer, and not with the head
+            "bert-large", "dgx-h100", {"framework": "megascale-2024"},
+            {"tp": 4, "pp": 2, "dp": 2, "schedule": Choice("gpipe"), "recompute": Choice("full")},
+        ),
+        (  # pairs of passes, which hide exchanges among experts
+            "qwen3-30b-a3b", "dgx-h100", {"overlap_moe_expert_parallel_comm": True},
+            {"tp": 1, "pp": 1, "dp": 16, "ep": 16, "sharding": Choice("zero2")},
+        ),
+        (  # weights gathered a matrix at a time
+            "llama-3.1-8b", "dgx-a100-80gb", {"framework": "deepspeed-2023"},
+            {"tp": 2, "pp": 1, "dp": 8, "micro_batch": 2, "sharding": Choice("zero3")},
+        ),
+    ],
+)  # fmt: skip
+def test_what_hides_seconds_does_not_lift_a_bound_above_the_step(
+    model: str, node: str, keys: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    evaluator = Evaluator(training_scenario(model, node=node, **keys))
+    plan = replace(
+        TrainingPlan(
+            nodes=2, gpus=16, tp=1, pp=1, dp=16, cp=1, ep=1, micro_batch=1, schedule=Choice("1f1b"),
+            recompute=Choice("none"), sharding=Choice("zero1"), sequence_parallel=changes["tp"] > 1, split="even",
+        ),
+        **changes,
+    )  # fmt: skip
+    simulated = evaluator.next(Grade(plan, SIMULATED - 1, 0.0, 0.0)).step_s
+    assert evaluator.bound(plan).step_s <= simulated
+    assert evaluator.next(Grade(plan, PASSES, 0.0, 0.0)).step_s <= simulated

@@ -1,0 +1,150 @@
+"""A self-contained HTML page about offloaded inference: the answer first, then pictures, then memory in a table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.offline
+
+from app.console import grades_in_words, interval_text
+from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, nothing, styled
+from app.html_report import STYLE, card_html, pictures_html
+from app.offload_report import HEADLINE, STREAMS, TIERS, asked_lines, blocks_text, moved_text
+from sim.metrics import OFFLOAD_METRICS
+from sim.offload.inference_result import OffloadedInferenceResult
+from sim.scenario_file import scenario_toml
+from sim.stored_run import StoredOffloadedInference
+
+BOUNDS = {  # key of `bound_by` -> its name and colour
+    "compute_fraction": ("GPU computes", BLUE),
+    "host_fraction": ("waits for the CPU", RED),
+    "storage_fraction": ("waits for drives", PURPLE),
+    "copies_fraction": ("waits for copies", ORANGE),
+    "idle_fraction": ("nothing runs", "#DDDDDD"),
+}
+KINDS = {"compute": BLUE, "load_weight": ORANGE, "load_cache": PURPLE, "load_activation": GREEN, "store_cache": RED,
+         "store_activation": SKY}  # fmt: skip
+SHOWN_TASKS = 400  # of the timeline's beginning, and as many of the last decoding step
+
+
+def offload_html_report(result: OffloadedInferenceResult | StoredOffloadedInference) -> str:
+    """The page as one string; it needs no network, and the same run gives the same page."""
+    summary, scenario = result.summary, result.scenario
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(scenario.name)} - Fleetcast</title><style>{STYLE}</style>
+<script>{plotly.offline.get_plotlyjs()}</script></head><body>
+<h1>{escape(scenario.name)}</h1>
+<p>{"; ".join(escape(line) for line in asked_lines(scenario, summary))}; {blocks_text(summary)}; the times are
+<b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
+<p><b>{escape(summary["bottleneck"])}</b> {escape(moved_text(summary).replace("a block", "A block", 1))}.</p>
+<div class="cards">{_cards(summary)}</div>
+{pictures_html(offload_figures(result))}
+<h2>Memory at its peak</h2><div class="wide">{memory_table(summary["memory"])}</div>
+{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
+<h2>Scenario</h2><pre>{escape(scenario_toml(scenario))}</pre>
+</body></html>
+"""
+
+
+def offload_figures(run: OffloadedInferenceResult | StoredOffloadedInference) -> dict[str, go.Figure]:
+    """Title to figure, in the order of reading."""
+    summary = run.summary
+    return {
+        "Where the time goes": time_shares(summary),
+        "Seconds of each kind of task, prompts and decoding of a block": kind_seconds(summary),
+        "How much of the time each stream is in use": stream_shares(summary),
+        "Timeline: the first tasks of the last decoding step that was run": timeline(run),
+    }
+
+
+def time_shares(summary: dict[str, Any]) -> go.Figure:
+    """One bar: shares of the time by what the GPU waits for."""
+    figure = go.Figure()
+    for key, (name, colour) in BOUNDS.items():
+        share = summary["bound_by"][key]
+        if share >= 0.005:
+            figure.add_bar(
+                x=[share], y=[""], orientation="h", name=f"{name} {share:.0%}", marker_color=colour, showlegend=True,
+                hovertemplate=f"{name} %{{x:.1%}}<extra></extra>",
+            )  # fmt: skip
+    figure.update_layout(barmode="stack", legend_traceorder="normal")
+    figure.update_xaxes(visible=False, range=[0, 1])
+    figure.update_yaxes(visible=False)
+    return styled(figure, 150)
+
+
+def kind_seconds(summary: dict[str, Any]) -> go.Figure:
+    """Bars of the six kinds in both phases; they overlap in time, so that they sum to more than the block takes."""
+    figure = go.Figure()
+    for phase, colour in (("prefill", SKY), ("decode", BLUE)):
+        seconds = [summary["phases"][phase].get(f"{kind}_s", 0.0) for kind in KINDS]
+        names = [kind.replace("_", " ") for kind in KINDS]
+        figure.add_bar(
+            x=names, y=seconds, name=phase, marker_color=colour, hovertemplate="%{x} %{y:.4g} s<extra></extra>"
+        )
+    figure.update_layout(barmode="group")
+    figure.update_yaxes(title_text="s, a block")
+    return styled(figure, 320)
+
+
+def stream_shares(summary: dict[str, Any]) -> go.Figure:
+    """A bar a stream; the rest of its time it is idle."""
+    shares = [summary["busy"][f"{key}_fraction"] for key in STREAMS]
+    figure = go.Figure()
+    figure.add_bar(
+        x=shares, y=list(STREAMS.values()), orientation="h", marker_color=BLUE,
+        hovertemplate="%{y} %{x:.1%}<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title_text="share of the time", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(autorange="reversed")
+    return styled(figure, 260).update_layout(showlegend=False)
+
+
+def timeline(run: OffloadedInferenceResult | StoredOffloadedInference) -> go.Figure:
+    """Tasks on their streams, one trace a kind; full timelines are written by --trace-out."""
+    tasks = run.tasks
+    lasting = tasks[(tasks["device"] >= 0) & (tasks["end_s"] > tasks["start_s"])]
+    figure = go.Figure()
+    if not len(lasting):
+        return nothing(figure, "nothing ran")
+    computed = lasting[lasting["kind"] == "compute"]["name"]
+    last = computed.str.extract(r" step (\d+) ")[0].astype(int).max()
+    begins = lasting[lasting["name"].str.contains(f" step {last} ") & (lasting["kind"] == "compute")]["start_s"].min()
+    shown = lasting[lasting["end_s"] > begins].sort_values("start_s", kind="stable").head(SHOWN_TASKS)
+    for kind, colour in KINDS.items():
+        some = shown[shown["kind"] == kind]
+        if len(some):
+            lasted = some["end_s"] - some["start_s"]
+            figure.add_bar(
+                base=some["start_s"], x=lasted, y=some["stream"].map(STREAMS), orientation="h",
+                name=kind.replace("_", " "), marker_color=colour, customdata=some["name"], showlegend=True,
+                hovertemplate="%{customdata}<br>at %{base:.4f} s, %{x:.4f} s<extra></extra>",
+            )  # fmt: skip
+    order = [name for key, name in STREAMS.items() if key in set(shown["stream"])]
+    figure.update_layout(barmode="overlay", bargap=0.15)
+    figure.update_xaxes(title_text="time, s", range=[begins, float(shown["end_s"].max())])
+    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1])
+    return styled(figure, 330)
+
+
+def _cards(summary: dict[str, Any]) -> str:
+    metrics = [OFFLOAD_METRICS[key] for key in HEADLINE]
+    known = [metric for metric in metrics if metric.value(summary) == metric.value(summary)]
+    return "".join(card_html(metric, summary, interval_text(summary, metric.key)) for metric in known)
+
+
+def memory_table(memory: dict[str, Any]) -> str:
+    """A row an owner of each tier at its peak, as HTML."""
+    rows = []
+    for tier, name in TIERS.items():
+        one = memory[tier]
+        owners = [*one["owners"].items(), ("all of it", one["peak_bytes"]), ("capacity", one["budget_bytes"])]
+        rows += [
+            f"<tr><td>{name}</td><td>{escape(owner.replace('_', ' '))}</td><td>{size / 1e9:,.2f}</td></tr>"
+            for owner, size in owners
+        ]
+    return f"<table><tr><th>tier</th><th>owner</th><th>GB</th></tr>{''.join(rows)}</table>"

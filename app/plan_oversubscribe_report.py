@@ -1,0 +1,92 @@
+"""The page of a row's plan, made of its plan.json: the answer, how sure it is, pictures, and all that was tried."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import plotly.offline
+
+from app.html_report import STYLE
+from app.plan_oversubscribe_console import HEAD, allowed_words, binding_words, lowered_words, row_cells, sure_words
+from app.plan_oversubscribe_figures import oversubscription_figures
+from app.plan_report import MORE_STYLE, cards_html, figures_html, table_html
+from sim.metrics import plain
+
+PLAIN = ("servers", "brakes", "trips")
+TABLE_HEAD = (*(name if name in PLAIN else f"{name}, %" for name in HEAD[:-1]), "breaks")
+POLICY_HEAD = ("policy", "safe", "more", "not safe", "which breaks")
+
+
+def oversubscription_report(found: dict[str, Any]) -> str:
+    """The page as one string; it needs no network, and the same plan gives the same page."""
+    title = f"{escape(found['name'])}: servers behind a breaker"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
+    tables = "".join(
+        f"<h2>Under {escape(policy['policy'])}</h2>"
+        + table_html(TABLE_HEAD, [_cells(row) for row in _rows(found, policy["policy"])])
+        for policy in found["policies"]
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} - Fleetcast</title><style>{STYLE}{MORE_STYLE}</style>
+<script>{plotly.offline.get_plotlyjs()}</script></head><body>
+<h1>{title}</h1>
+<p>Allowed: {escape(allowed_words(found))}.</p>
+{_answer(found)}
+{figures_html(oversubscription_figures(found))}
+<h2>Policies</h2>{table_html(POLICY_HEAD, [_policy_cells(policy) for policy in found["policies"]])}
+{tables}
+{
+        f"<h2>Confirmed by other seeds</h2>{table_html(TABLE_HEAD, [_cells(row) for row in found['confirmation']])}"
+        if found["confirmation"]
+        else ""
+    }
+{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
+</body></html>
+"""
+
+
+def _answer(found: dict[str, Any]) -> str:
+    binding, sure = found["binding"], found["sure"]
+    text = (
+        "" if binding is None else f"<p>Next to bind, with {binding['servers']:,}: {escape(binding_words(binding))}</p>"
+    )
+    if lowered := lowered_words(found):
+        text += f"<p>{escape(lowered[0].upper() + lowered[1:])}.</p>"
+    if not found["found"]:
+        return f"<p><b class=missed>Not even {found['built_for']:,} servers are safe.</b></p>{text}"
+    words = " ".join(sure_words(sure))
+    return (
+        f'<p><b class="met">{found["servers"]:,} servers{"" if found["bounded"] else " or more"}</b> under'
+        f" {escape(found['policy'])}</p>"
+        + cards_html(
+            ("built for", f"{found['built_for']:,}", "servers"),
+            ("more", f"{100.0 * found['oversubscription']:+.0f}", "%"),
+            ("limit", plain(found["limit_w"] / 1e3), "kW"),
+            ("brakes, at most", plain(sure["most_brakes_per_h"]), f"an hour ({sure['confidence']:.0%})"),
+            ("runs that break", f"{sure['most_bad_share']:.0%}", f"at most ({sure['confidence']:.0%})"),
+            ("simulations", f"{found['simulations']:,}", ""),
+        )
+        + f"{text}<p>{escape(words)}</p>"
+    )
+
+
+def _rows(found: dict[str, Any], policy: str) -> list[dict[str, Any]]:
+    return [row for row in found["rows"] if row["policy"] == policy]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """Units are in the head."""
+    return [cell.removesuffix(" %") for cell in row_cells(row)]
+
+
+def _policy_cells(policy: dict[str, Any]) -> tuple[str, ...]:
+    share = policy["oversubscription"]
+    return (
+        policy["policy"],
+        "none" if policy["servers"] is None else f"{policy['servers']:,}",
+        "-" if share is None else f"{100.0 * share:+.0f} %",
+        "-" if policy["next"] is None else f"{policy['next']:,}",
+        policy["refused"] or ", ".join(policy["breaks"]) or "-",
+    )
