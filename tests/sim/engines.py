@@ -21,7 +21,6 @@ from sim.serving.row_costs import FACTORS
 from sim.serving.step_cost import Parts, StageCost
 from workloads.request import RequestTable
 
-
 ROWS = 70_000
 NO_HEAD_S = [0.0] * 3000
 
