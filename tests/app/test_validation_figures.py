@@ -27,7 +27,8 @@ def test_a_study_s_picture_marks_each_published_figure_and_labels_it(name: str) 
 
 def test_a_changed_point_is_drawn_beside_the_published_one() -> None:
     frame = FRAME[FRAME["study"] == "serving/sarathi-iteration-times"]
-    changed = frame_of([dataclasses.replace(row, simulated=0.3) for row in read_validation().rows[:1]])
+    first = next(row for row in read_validation().rows if row.study == "serving/sarathi-iteration-times")
+    changed = frame_of([dataclasses.replace(first, simulated=0.3)])
     (mark,) = [trace for trace in against_published(frame, changed).data if trace.name == "changed"]
     assert list(mark.x) == [0.3]
 
