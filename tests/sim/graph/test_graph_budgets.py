@@ -21,7 +21,7 @@ def run_or_stall(graph: TaskGraph) -> Times | None:
 
 
 @given(task_graphs(budgets=BUDGETS, by_priority=True))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_budget_is_ever_exceeded(graph: TaskGraph) -> None:
     times = run_or_stall(graph)
     assume(times is not None)
@@ -36,7 +36,7 @@ def test_no_budget_is_ever_exceeded(graph: TaskGraph) -> None:
 
 
 @given(task_graphs(budgets=BUDGETS))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_where_max_plus_takes_a_graph_with_budgets_the_clock_agrees(graph: TaskGraph) -> None:
     try:
         times = max_plus(graph)
@@ -48,7 +48,7 @@ def test_where_max_plus_takes_a_graph_with_budgets_the_clock_agrees(graph: TaskG
 
 
 @given(task_graphs(budgets=BUDGETS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_graph_that_waits_for_memory_is_refused_by_max_plus(graph: TaskGraph) -> None:
     clock = run_or_stall(graph)
     waited = clock is None or any(clock.start_s[task] > ready_s(graph, clock.end_s, task) for task in range(len(graph)))
@@ -58,7 +58,7 @@ def test_a_graph_that_waits_for_memory_is_refused_by_max_plus(graph: TaskGraph) 
 
 
 @given(task_graphs(budgets=BUDGETS, durations=WHOLE, pools=1))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whoever_waits_longest_for_memory_lacks_room(graph: TaskGraph) -> None:
     """At every instant at which tasks wait, one of those who asked first could not have had its bytes."""
     times = run_or_stall(graph)

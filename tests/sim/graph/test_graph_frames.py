@@ -10,7 +10,7 @@ from sim.graph.frames import BUSY_COLUMNS, MEMORY_COLUMNS, TASK_COLUMNS, busy, m
 
 
 @given(task_graphs(by_priority=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_stream_is_busy_or_idle_for_the_makespan_to_the_last_bit(graph: TaskGraph) -> None:
     times = execute(graph)
     account = busy(graph, times)

@@ -14,7 +14,7 @@ UNLIMITED = st.just(float("inf"))
 
 
 @given(task_graphs(budgets=UNLIMITED, by_priority=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_profile_is_what_has_been_taken_less_what_has_been_given_back(graph: TaskGraph) -> None:
     times = execute(graph)
     for pool in range(len(graph.pools)):
@@ -33,7 +33,7 @@ def test_a_profile_is_what_has_been_taken_less_what_has_been_given_back(graph: T
 
 
 @given(task_graphs(budgets=UNLIMITED))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_what_is_taken_is_given_back_and_pools_end_empty(graph: TaskGraph) -> None:
     times = execute(graph)
     usage = MemoryLedger(graph).usage(times)

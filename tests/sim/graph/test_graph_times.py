@@ -11,13 +11,13 @@ from sim.graph import compile_graph, execute, lower_bound_s, max_plus
 
 
 @given(task_graphs())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_max_plus_gives_the_times_of_the_clock_to_the_last_bit(graph: TaskGraph) -> None:
     assert max_plus(graph) == execute(graph)
 
 
 @given(task_graphs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_task_starts_when_all_that_it_waits_for_has_ended_and_not_later(graph: TaskGraph) -> None:
     times = execute(graph)
     for task in range(len(graph)):
@@ -27,7 +27,7 @@ def test_a_task_starts_when_all_that_it_waits_for_has_ended_and_not_later(graph:
 
 
 @given(task_graphs(by_priority=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_execution_beats_its_longest_path_or_its_busiest_stream(graph: TaskGraph) -> None:
     makespan = execute(graph).makespan_s
     assert lower_bound_s(graph) <= makespan
@@ -38,7 +38,7 @@ def test_no_execution_beats_its_longest_path_or_its_busiest_stream(graph: TaskGr
 
 
 @given(task_graphs(by_priority=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_streams_run_one_task_at_a_time(graph: TaskGraph) -> None:
     times = execute(graph)
     for stream in range(len(graph.streams)):
@@ -68,7 +68,7 @@ def by_hand(graph: TaskGraph) -> list[float]:
 
 
 @given(task_graphs(by_priority=True, durations=WHOLE, loose=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_stream_by_priority_takes_the_first_of_those_that_are_ready(graph: TaskGraph) -> None:
     assert execute(graph).start_s == by_hand(graph)
 

@@ -36,7 +36,7 @@ def graphs_with_transfers(draw: Any) -> TaskGraph:
 
 
 @given(graphs_with_transfers())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_max_plus_refuses_crowded_links_and_agrees_with_the_clock_on_others(graph: TaskGraph) -> None:
     clock = execute(graph)
     assert lower_bound_s(graph) <= clock.makespan_s

@@ -50,7 +50,7 @@ def test_a_transfer_alone_takes_its_latency_and_its_bytes_over_the_narrowest_lin
     assert end_s == what.latency_s + what.size_bytes / min(crossings)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(capacities=links, starts=jobs)
 def test_every_byte_arrives_and_no_link_carries_more_than_it_can(capacities, starts):
     ends, stretches = run(capacities, starts)
@@ -103,7 +103,7 @@ def ends_by_filling_all_anew(capacities, starts):
     return ends
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(capacities=links, starts=jobs)
 def test_touching_only_those_affected_ends_every_transfer_when_rating_all_anew_would(capacities, starts):
     ends, _ = run(capacities, starts)
