@@ -89,7 +89,7 @@ def test_each_kind_of_page_lists_its_own_examples_and_opens_on_its_default() -> 
         assert names[0] == family.default
     assert not set(example_names(SERVING)) & set(example_names(TRAINING))
     assert example_names()[0] == DEFAULT
-    assert len(all_example_names()) == len(example_names(SERVING)) + len(example_names(TRAINING))
+    assert len(all_example_names()) == sum(len(example_names(family)) for family in FAMILIES)
 
 
 def test_every_important_key_is_a_key_of_its_kind() -> None:
