@@ -19,8 +19,9 @@ from policies.parallelism.activation_offload import ACTIVATION_OFFLOAD
 from policies.parallelism.gradient_reduce import GRADIENT_REDUCE
 from policies.parallelism.mapping import NODE_MAPPINGS
 from policies.parallelism.optimizers import OPTIMIZERS
-from policies.power import ROW_POLICIES
+from policies.power import GOVERNORS, ROW_POLICIES, SCALERS
 from policies.power.smoothing import SMOOTHING
+from policies.power.stage_clocks import STAGE_CLOCKS
 from policies.serving import ROUTERS, SCHEDULERS
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
 from workloads.models import catalog as models
@@ -83,7 +84,10 @@ POLICIES: dict[str, dict[str, type[Any]]] = {
     "training.node_mapping": {**NODE_MAPPINGS},
     "training.optimizer": {**OPTIMIZERS},
     "power.policy": {**ROW_POLICIES},
+    "power.governor": {**GOVERNORS},
+    "power.scaler": {**SCALERS},
     "power.smoothing": {**SMOOTHING},
+    "power.stage_clocks": {**STAGE_CLOCKS},
 }
 WORKLOADS = {
     "workload.generator": GENERATORS,

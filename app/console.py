@@ -68,11 +68,26 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
     if (governor := summary.get("governor")) is not None:
         mean = f"{governor['mean_clock_mhz']:,.0f}"
         lines.append(f"  clocks by load: {mean} MHz on average, {governor['orders']:,} orders")
+    if (scaler := summary.get("scaler")) is not None:
+        lines.append(scaler_line(scaler))
     lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
     lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
+
+
+def scaler_line(scaler: dict[str, Any]) -> str:
+    """Replicas that come and go, in a line."""
+    hours = scaler["gpu_h_by_tensor_parallel_size"]
+    sizes = ", ".join(f"TP{size} {plain(count)}" for size, count in hours.items() if count > 0.0)
+    held = f" {scaler['requests_held']:,} requests waited for one to serve;" if scaler["requests_held"] else ""
+    return (
+        f"  replicas by load: {plain(scaler['replicas_serving'])} serve on average, on"
+        f" {plain(scaler['gpus_held'])} GPUs ({scaler['held_fraction']:.0%});{held}"
+        f" {scaler['starts']:,} starts, {scaler['reshards']:,} of them with another tensor parallelism;"
+        f" GPU-hours: {sizes}"
+    )
 
 
 def power_lines(power: dict[str, Any] | None) -> list[str]:
@@ -89,6 +104,13 @@ def power_lines(power: dict[str, Any] | None) -> list[str]:
         f" above the limit for {plain(power['over_limit_s'])} s; slowed: low priority"
         f" {plain(power['low_priority_locked_s'])} s, high priority {plain(power['high_priority_locked_s'])} s",
     ]
+    if (training := power.get("training")) is not None:
+        lines.append(
+            f"  training: {training['nodes']} servers, {plain(training['steps'])} steps,"
+            f" {plain(training['tokens_per_s'])} tokens/s, {training['lost_fraction']:.1%} lost to slowdowns in"
+            f" {plain(training['slowed_s'])} s; lowest clock {training['lowest_clock_mhz']:,.0f} MHz of"
+            f" {training['own_clock_mhz']:,.0f}"
+        )
     for name, found in power["by_priority"].items():
         ttft, e2e = (_seconds(found, what) for what in ("ttft", "e2e"))
         lines.append(f"  {name} priority: {found['requests']:,} requests, p50 / p99, s: TTFT {ttft}, E2E {e2e}")

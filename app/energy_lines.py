@@ -20,6 +20,11 @@ def energy_lines(summary: dict[str, Any]) -> list[str]:
     if energy is None:
         return []
     lines = [_parts(energy), _each(energy), _terms(energy)]
+    if (training := energy.get("training")) is not None:
+        lines.append(
+            f"beside it the training in the row: {plain(training['site_kwh'])} kWh of the site,"
+            f" {plain(training['site_j_per_token'])} J a token, {plain(training['kgco2e'])} kgCO2e"
+        )
     if (whole := summary.get("time_to_train")) is not None:
         lines.insert(2, _whole(whole["energy"]))
     return lines

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-import plotly.offline
-
 from app.fidelity_figures import as_json, parity, residuals
-from app.html_report import STYLE
+from app.html_page import page_html
 from calibration.report.errors import Errors
 from calibration.report.judge import HELD_OUT, PARTS, Files, Judged
 from calibration.report.markdown import devices_of, fingerprint, kernels_of, percent, sizes_text
@@ -46,11 +44,7 @@ def fidelity_page(files: Files, judged: Sequence[Judged], errors: Sequence[Error
     devices = devices_of(files)
     links = " ".join(f'<a href="#{escape(device)}">{escape(device)}</a>' for device in devices)
     sections = "".join(_device(device, files, judged, errors) for device in devices)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Fidelity of calibrated kernels - Fleetcast</title><style>{STYLE}{PAGE_STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>Fidelity of calibrated kernels</h1>
+    body = f"""\
 <p>How far predicted times are off the measured ones, calibration <code>{fingerprint(files)}</code>. Errors are shares
 of the measured time, on whole regions of sizes that a fit has not seen. Targets: a median of at most {_targets()}, and
 {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%} of the points inside the 90 % interval;
@@ -59,8 +53,8 @@ deviation of log(measured / predicted), by what takes most of a kernel's time.</
 <nav>{links}</nav>
 <h3>Median error on held-out sizes, plain kernels</h3><div class="wide">{_overview(files)}</div>
 {sections}
-<script>{SCRIPT}</script></body></html>
-"""
+<script>{SCRIPT}</script>"""
+    return page_html("Fidelity of calibrated kernels", body, PAGE_STYLE)
 
 
 def _targets() -> str:

@@ -39,7 +39,7 @@ class Panel:
 def figures(result: Result | StoredRun) -> dict[str, go.Figure]:
     """Title to figure, in the order of reading."""
     requests, steps, summary = result.requests, result.steps, result.summary
-    slo, replicas = result.scenario.slo, result.scenario.serving.replicas
+    slo, replicas = result.scenario.slo, engines(result)
     each = f", mean of {replicas} replicas (band: least to most)" if replicas > 1 else ""
     return {
         "Latency of requests": latency_cdfs(requests, slo),
@@ -48,7 +48,21 @@ def figures(result: Result | StoredRun) -> dict[str, go.Figure]:
         f"KV cache and queue{each}": kv_over_time(steps, summary["kv_blocks"], replicas),
         "What bounded the time": bottleneck_shares(summary["bound_by"]),
         **row_power(result),
+        **scaled_power(result),
     }
+
+
+def engines(result: Result | StoredRun) -> int:
+    """Replicas of any tensor parallelism that a run had."""
+    own = result.scenario.serving.replicas
+    return max(own, int(result.steps["replica"].max()) + 1) if "scaler" in result.summary and len(result.steps) else own
+
+
+def scaled_power(result: Result | StoredRun) -> dict[str, go.Figure]:
+    """The picture of replicas that come and go, where they do."""
+    from app.scaled_figures import scaled_over_time
+
+    return {"Replicas by load": scaled_over_time(result.power)} if "scaler" in result.summary else {}
 
 
 def row_power(result: Result | StoredRun) -> dict[str, go.Figure]:

@@ -6,11 +6,11 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-import plotly.offline
 
-from app.console import grades_in_words, interval_text
+from app.console import grades_in_words
 from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, nothing, styled
-from app.html_report import STYLE, card_html, pictures_html
+from app.html_page import notes_html, page_html, pictures_html
+from app.html_report import metric_cards
 from app.offload_report import HEADLINE, STREAMS, TIERS, asked_lines, blocks_text, moved_text
 from sim.metrics import OFFLOAD_METRICS
 from sim.offload.inference_result import OffloadedInferenceResult
@@ -32,22 +32,16 @@ SHOWN_TASKS = 400  # of the timeline's beginning, and as many of the last decodi
 def offload_html_report(result: OffloadedInferenceResult | StoredOffloadedInference) -> str:
     """The page as one string; it needs no network, and the same run gives the same page."""
     summary, scenario = result.summary, result.scenario
-    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(scenario.name)} - Fleetcast</title><style>{STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{escape(scenario.name)}</h1>
+    body = f"""\
 <p>{"; ".join(escape(line) for line in asked_lines(scenario, summary))}; {blocks_text(summary)}; the times are
 <b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
 <p><b>{escape(summary["bottleneck"])}</b> {escape(moved_text(summary).replace("a block", "A block", 1))}.</p>
-<div class="cards">{_cards(summary)}</div>
+<div class="cards">{metric_cards((OFFLOAD_METRICS[key] for key in HEADLINE), summary)}</div>
 {pictures_html(offload_figures(result))}
 <h2>Memory at its peak</h2><div class="wide">{memory_table(summary["memory"])}</div>
-{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-<h2>Scenario</h2><pre>{escape(scenario_toml(scenario))}</pre>
-</body></html>
-"""
+{notes_html(summary["notes"])}
+<h2>Scenario</h2><pre>{escape(scenario_toml(scenario))}</pre>"""
+    return page_html(scenario.name, body)
 
 
 def offload_figures(run: OffloadedInferenceResult | StoredOffloadedInference) -> dict[str, go.Figure]:
@@ -129,12 +123,6 @@ def timeline(run: OffloadedInferenceResult | StoredOffloadedInference) -> go.Fig
     figure.update_xaxes(title_text="time, s", range=[begins, float(shown["end_s"].max())])
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1])
     return styled(figure, 330)
-
-
-def _cards(summary: dict[str, Any]) -> str:
-    metrics = [OFFLOAD_METRICS[key] for key in HEADLINE]
-    known = [metric for metric in metrics if metric.value(summary) == metric.value(summary)]
-    return "".join(card_html(metric, summary, interval_text(summary, metric.key)) for metric in known)
 
 
 def memory_table(memory: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from app.commands import FleetcastCommand
+from app.plan_options import limits, names, numbers
 from hardware_models.errors import FleetcastError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ANSWERS = {  # question: the options that it takes
     "day": (*SPACE, *PRICES, "rate_per_s", "demand", "boot_minutes", "start_usd", "reserved_ratio", "limits"),
     "deployment": (*SPACE, *PRICES, "rate_per_s", "minimize", "exhaustive"),
     "training": ("tp", "pp", "micro_batches", "schedules", "sharding", "gpus", "free", "top", "workers", "exhaustive"),
+    "energy": ("step_limit_s", "gpu_usd_per_h"),
 }
 WITH = {
     "capacity": "with --capacity",
@@ -47,8 +49,9 @@ WITH = {
     "oversubscription": "with --oversubscribe",
     "deployment": "without --capacity and --day",
     "training": "with a scenario of training",
+    "energy": "with --energy",
 }
-FLAGS = {"capacity": "capacity", "day": "day", "oversubscribe": "oversubscription"}
+FLAGS = {"capacity": "capacity", "day": "day", "oversubscribe": "oversubscription", "energy": "energy"}
 ALWAYS = ("scenario", "overrides", *FLAGS, "out", "as_json")
 
 
@@ -96,6 +99,9 @@ ALWAYS = ("scenario", "overrides", *FLAGS, "out", "as_json")
 @click.option(
     "--sharding", help="Training: what copies of the model share out. [none,zero1; without a pipeline zero2,zero3 too]"
 )
+@click.option("--energy", is_flag=True, help="Training: what a longer step saves, and which clocks then cost least.")
+@click.option("--step-limit", "step_limit_s", type=float, help="With --energy: least energy of steps no longer, s.")
+@click.option("--gpu-usd-per-h", type=float, help="With --energy: a GPU-hour without electricity. [its list price]")
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="Training: best plans shown.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes that simulate. [as many as processors]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write plan.json, ready scenarios and a report here.")
@@ -122,15 +128,18 @@ def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], 
             f"{scenario}: a plan of offloaded inference is a policy; run it with offload.policy = {{ name ="
             ' "flexgen_search" }'
         )
-    trains = isinstance(loaded, TrainingScenario)
-    _refuse_foreign(context, "training" if trains else asked)
+    if isinstance(loaded, TrainingScenario):
+        asked = "energy" if options["energy"] else "training"
+    elif options["energy"]:
+        raise FleetcastError("--energy: has no meaning with a scenario of serving; it goes with one of training")
+    _refuse_foreign(context, asked)
     if options["out"] is not None:
         from app.plan_outputs import check_out
 
         check_out(options["out"])
     with Line() as line:
         if isinstance(loaded, TrainingScenario):
-            _training(loaded, options, line)
+            (_energy if options["energy"] else _training)(loaded, options, line)
             return
         question = {
             "capacity": _capacity, "day": _day, "deployment": _deployment, "oversubscription": _oversubscription,
@@ -150,6 +159,7 @@ def _refuse_foreign(context: click.Context, asked: str) -> None:
             taken = tuple(one for one in taken if one not in FLAGS)
         if given and name not in taken:
             others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)
+            others = others or "with a scenario of serving"
             raise FleetcastError(f"{option.opts[0]}: has no meaning {WITH[asked]}; it goes {others}")
 
 
@@ -209,7 +219,7 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     demand = day_demand(scenario, options["demand"], options["rate_per_s"])
     asked = DayOptions(
         boot_minutes=options["boot_minutes"], start_usd=options["start_usd"],
-        reserved_ratio=options["reserved_ratio"], limits=_limits(options["limits"]), max_gpus=options["max_gpus"],
+        reserved_ratio=options["reserved_ratio"], limits=limits(options["limits"]), max_gpus=options["max_gpus"],
     )  # fmt: skip
     found = plan_day(scenario, demand, _space(options), _prices(options), asked, line.say)
     line.clear()
@@ -220,7 +230,7 @@ def _day(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
 def _oversubscription(scenario: Scenario, options: dict[str, Any], line: Line) -> bool:
     from app.plan_oversubscribe import oversubscribe
 
-    return oversubscribe(scenario, options, _names("--policies", options["policies"]), line)
+    return oversubscribe(scenario, options, names("--policies", options["policies"]), line)
 
 
 def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -> None:
@@ -230,12 +240,12 @@ def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -
 
     space = TrainingSpace(
         free=frozenset(options["free"]),
-        gpus=_numbers("--gpus", options["gpus"]),
-        tensor_parallel_sizes=_numbers("--tp", options["tp"]),
-        pipeline_parallel_sizes=_numbers("--pp", options["pp"]),
-        micro_batch_sizes=_numbers("--micro-batches", options["micro_batches"]),
-        schedules=_names("--schedules", options["schedules"]) or RUN_BY_FRAMEWORKS,
-        shardings=_names("--sharding", options["sharding"]) or None,
+        gpus=numbers("--gpus", options["gpus"]),
+        tensor_parallel_sizes=numbers("--tp", options["tp"]),
+        pipeline_parallel_sizes=numbers("--pp", options["pp"]),
+        micro_batch_sizes=numbers("--micro-batches", options["micro_batches"]),
+        schedules=names("--schedules", options["schedules"]) or RUN_BY_FRAMEWORKS,
+        shardings=names("--sharding", options["sharding"]) or None,
     )
     found = plan_training(
         scenario, space, top=options["top"], exhaustive=options["exhaustive"], workers=options["workers"],
@@ -245,16 +255,27 @@ def _training(scenario: TrainingScenario, options: dict[str, Any], line: Line) -
     deliver_training(found, options["out"], as_json=options["as_json"])
 
 
+def _energy(scenario: TrainingScenario, options: dict[str, Any], line: Line) -> None:
+    from app.plan_energy import deliver_energy
+    from sim.plan.training.energy import plan_energy
+
+    found = plan_energy(
+        scenario, limit_s=options["step_limit_s"], gpu_usd_per_h=options["gpu_usd_per_h"], progress=line.say
+    )
+    line.clear()
+    deliver_energy(found, options["out"], as_json=options["as_json"])
+
+
 def _space(options: dict[str, Any]) -> Space:
     from sim.plan.space import Space
 
     return Space(
-        nodes=_names("--nodes", options["nodes"]),
-        tensor_parallel_sizes=_numbers("--tp", options["tp"]),
-        pipeline_parallel_sizes=_numbers("--pp", options["pp"]),
-        schedulers=_names("--schedulers", options["schedulers"]),
-        weight_dtypes=_names("--weight-dtypes", options["weight_dtypes"]),
-        max_num_batched_tokens=_numbers("--batched-tokens", options["batched_tokens"]),
+        nodes=names("--nodes", options["nodes"]),
+        tensor_parallel_sizes=numbers("--tp", options["tp"]),
+        pipeline_parallel_sizes=numbers("--pp", options["pp"]),
+        schedulers=names("--schedulers", options["schedulers"]),
+        weight_dtypes=names("--weight-dtypes", options["weight_dtypes"]),
+        max_num_batched_tokens=numbers("--batched-tokens", options["batched_tokens"]),
         max_gpus=options["max_gpus"],
     )
 
@@ -269,30 +290,3 @@ def _prices(options: dict[str, Any]) -> Prices:
         options["region"] or DEFAULT_REGION,
         options["pue"] or DEFAULT_SITE,
     )
-
-
-def _names(option: str, text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
-        raise FleetcastError(f"{option} '{text}': has an empty name; write it as a,b,c")
-    return names
-
-
-def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    names = _names(option, text)
-    try:
-        return None if names is None else tuple(int(name) for name in names)
-    except ValueError:
-        raise FleetcastError(f"{option} {text}: is no list of whole numbers; write it as 1,2,4") from None
-
-
-def _limits(given: tuple[str, ...]) -> dict[str, int]:
-    limits = {}
-    for text in given:
-        name, found, count = text.partition("=")
-        if not found or not count.strip().isdigit():
-            raise FleetcastError(f"--limit {text}: write it as node=count, for example dgx-h100=4")
-        limits[name.strip()] = int(count)
-    return limits

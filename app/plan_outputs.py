@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from sim.result import FileContent, check_run_folder, write_folder
-from sim.scenario import Scenario
-from sim.scenario_file import relocated, scenario_toml
+from sim.scenario_file import AnyScenario, relocated, scenario_toml
 
 FILES = ("plan.json", "plans.parquet", "report.html", "best.toml", "pools")
 
@@ -24,17 +23,18 @@ def check_out(folder: Path) -> None:
 def deliver(
     found: Mapping[str, Any],
     lines: Callable[[], list[str]],
-    ready: Mapping[str, Scenario],
+    ready: Mapping[str, AnyScenario],
     out: Path | None,
     *,
     as_json: bool,
+    tables: Mapping[str, FileContent] | None = None,
 ) -> None:
-    """Write the folder, if one is asked for, then print. ready: scenarios by file name; raises FleetcastError."""
+    """Write the folder, if one is asked for, then print. ready: scenarios by file name; tables: further files by name;
+    raises FleetcastError.
+    """
     text = json.dumps(found, indent=2, allow_nan=False)
     if out is not None:
-        from app.plan_report import plan_report
-
-        files: dict[str, FileContent] = {"plan.json": text + "\n", "report.html": plan_report(dict(found))}
+        files: dict[str, FileContent] = {"plan.json": text + "\n", **(tables or {}), "report.html": _page(dict(found))}
         for name, scenario in ready.items():
             inside = (out / name).resolve().parent
             files[name] = scenario_toml(relocated(scenario, inside))
@@ -48,3 +48,22 @@ def deliver(
     if out is not None:
         run = f"; fleetcast run {out / 'best.toml'}" if "best.toml" in ready else ""
         click.echo(f"  written to {out}: open report.html{run}\n")
+
+
+def _page(found: dict[str, Any]) -> str:
+    """The page that shows the answer to the plan's question; plotly loads only where one is written."""
+    if found["question"] == "training":
+        from app.plan_training_report import training_plan_report
+
+        return training_plan_report(found)
+    if found["question"] == "training energy":
+        from app.plan_energy_report import energy_plan_report
+
+        return energy_plan_report(found)
+    if found["question"] == "oversubscription":
+        from app.plan_oversubscribe_report import oversubscription_report
+
+        return oversubscription_report(found)
+    from app.plan_report import plan_report
+
+    return plan_report(found)

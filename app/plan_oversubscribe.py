@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from app.plan_outputs import check_out
-from sim.result import FileContent, write_folder
-from sim.scenario_file import relocated, scenario_toml
+from app.plan_outputs import deliver
 
 if TYPE_CHECKING:
     from app.plan_progress import Line
@@ -46,21 +41,5 @@ def deliver_oversubscription(found: Oversubscription, out: Path | None, *, as_js
     from sim.plan.power.table import oversubscription_json
 
     answer = oversubscription_json(found)
-    text = json.dumps(answer, indent=2, allow_nan=False)
-    best = found.best
-    if out is not None:
-        from app.plan_oversubscribe_report import oversubscription_report
-
-        files: dict[str, FileContent] = {"plan.json": text + "\n", "report.html": oversubscription_report(answer)}
-        if best is not None:
-            files["best.toml"] = scenario_toml(relocated(best, out.resolve()))
-        check_out(out)
-        write_folder(out, files)
-    if as_json:
-        click.echo(text)
-        return
-    for line in oversubscription_lines(answer):
-        click.echo(line)
-    if out is not None:
-        run = f"; fleetcast run {out / 'best.toml'}" if best is not None else ""
-        click.echo(f"  written to {out}: open report.html{run}\n")
+    ready = {} if found.best is None else {"best.toml": found.best}
+    deliver(answer, lambda: oversubscription_lines(answer), ready, out, as_json=as_json)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-import plotly.offline
-
-from app.html_report import STYLE
+from app.html_page import notes_html, page_html, pictures_html
 from app.plan_oversubscribe_console import HEAD, allowed_words, binding_words, lowered_words, row_cells, sure_words
 from app.plan_oversubscribe_figures import oversubscription_figures
-from app.plan_report import MORE_STYLE, cards_html, figures_html, table_html
+from app.plan_report import MORE_STYLE, cards_html, table_html
 from sim.metrics import plain
 
 PLAIN = ("servers", "brakes", "trips")
@@ -20,21 +18,15 @@ POLICY_HEAD = ("policy", "safe", "more", "not safe", "which breaks")
 
 def oversubscription_report(found: dict[str, Any]) -> str:
     """The page as one string; it needs no network, and the same plan gives the same page."""
-    title = f"{escape(found['name'])}: servers behind a breaker"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
     tables = "".join(
         f"<h2>Under {escape(policy['policy'])}</h2>"
         + table_html(TABLE_HEAD, [_cells(row) for row in _rows(found, policy["policy"])])
         for policy in found["policies"]
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - Fleetcast</title><style>{STYLE}{MORE_STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{title}</h1>
+    body = f"""\
 <p>Allowed: {escape(allowed_words(found))}.</p>
 {_answer(found)}
-{figures_html(oversubscription_figures(found))}
+{pictures_html(oversubscription_figures(found))}
 <h2>Policies</h2>{table_html(POLICY_HEAD, [_policy_cells(policy) for policy in found["policies"]])}
 {tables}
 {
@@ -42,9 +34,8 @@ def oversubscription_report(found: dict[str, Any]) -> str:
         if found["confirmation"]
         else ""
     }
-{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-</body></html>
-"""
+{notes_html(found["notes"])}"""
+    return page_html(f"{found['name']}: servers behind a breaker", body, MORE_STYLE)
 
 
 def _answer(found: dict[str, Any]) -> str:

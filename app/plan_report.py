@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
-import plotly.offline
-
-from app.html_report import PLOT_CONFIG, STYLE
+from app.html_page import card_html, notes_html, page_html, pictures_html
 from app.plan_figures import plan_figures
 from sim.metrics import plain
 
@@ -22,18 +19,9 @@ TITLES = {"deployment": "deployment", "capacity": "highest rate", "day": "fleet 
 def plan_report(found: dict[str, Any]) -> str:
     """The page as one string; it needs no network, and the same plan gives the same page."""
     body = {"deployment": _deployment, "capacity": _capacity, "day": _day}[found["question"]](found)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*found["notes"], *found.get("prices", ())))
-    title = f"{escape(found['name'])}: {TITLES[found['question']]}"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - Fleetcast</title><style>{STYLE}{MORE_STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{title}</h1>
-<p>{_asked(found)}</p>
-{body}
-{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-</body></html>
-"""
+    notes = notes_html((*found["notes"], *found.get("prices", ())))
+    title = f"{found['name']}: {TITLES[found['question']]}"
+    return page_html(title, f"<p>{_asked(found)}</p>\n{body}\n{notes}", MORE_STYLE)
 
 
 def _asked(found: dict[str, Any]) -> str:
@@ -74,7 +62,7 @@ def _deployment(found: dict[str, Any]) -> str:
             for row in rows
         ],
     )  # fmt: skip
-    return f"{answer}{_pictures(found)}<h2>Every candidate</h2>{table}"
+    return f"{answer}{pictures_html(plan_figures(found))}<h2>Every candidate</h2>{table}"
 
 
 def _capacity(found: dict[str, Any]) -> str:
@@ -93,7 +81,7 @@ def _capacity(found: dict[str, Any]) -> str:
     rows = [
         (str(one["seed"]), number_text(one["kept_per_s"]), number_text(one["broken_per_s"])) for one in found["seeds"]
     ]
-    return f"{cards}{_pictures(found)}<h2>Seeds</h2>{table_html(head, rows)}"
+    return f"{cards}{pictures_html(plan_figures(found))}<h2>Seeds</h2>{table_html(head, rows)}"
 
 
 def _day(found: dict[str, Any]) -> str:
@@ -127,7 +115,7 @@ def _day(found: dict[str, Any]) -> str:
     ]
     left_out = list(found["left_out"].items())
     return (
-        f"<p>Demand: {escape(found['demand_source'])}</p>{answer}{_pictures(found)}"
+        f"<p>Demand: {escape(found['demand_source'])}</p>{answer}{pictures_html(plan_figures(found))}"
         f"<h2>Types</h2>{table_html(('type', 'GPUs', 'USD/h', 'requests/s', 'USD/million requests'), types)}"
         + (f"{table_html(('left out', 'why'), left_out)}" if left_out else "")
         + (f"<h2>Rated down</h2>{table_html(DERATED_HEAD, derated)}" if derated else "")
@@ -137,26 +125,7 @@ def _day(found: dict[str, Any]) -> str:
 
 def cards_html(*cards: tuple[str, str, str]) -> str:
     """Cards in a row, each a name, a value and its unit."""
-    shown = "".join(
-        f'<div class="card"><span>{escape(name)}</span><b>{escape(value)}</b> <small>{escape(unit)}</small></div>'
-        for name, value, unit in cards
-    )
-    return f'<div class="cards">{shown}</div>'
-
-
-def _pictures(found: dict[str, Any]) -> str:
-    return figures_html(plan_figures(found))
-
-
-def figures_html(figures: Mapping[str, go.Figure]) -> str:
-    """Pictures under their titles."""
-    html = ""
-    for number, (title, figure) in enumerate(figures.items(), start=1):
-        picture = figure.to_html(
-            full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
-        )
-        html += f'<h2>{escape(title)}</h2><div class="wide">{picture}</div>'
-    return html
+    return f'<div class="cards">{"".join(card_html(*card) for card in cards)}</div>'
 
 
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from app.plan_outputs import check_out
+from app.plan_outputs import deliver
 from app.plan_training_console import training_plan_lines
 from sim.plan.training.table import every_plan, training_plan_json
-from sim.result import FileContent, write_folder
-from sim.scenario_file import relocated, scenario_toml
 
 if TYPE_CHECKING:
     from sim.plan.training.planner import PlannedTraining
@@ -21,25 +16,11 @@ if TYPE_CHECKING:
 def deliver_training(found: PlannedTraining, out: Path | None, *, as_json: bool) -> None:
     """Write the folder, if one is asked for, then print; raises FleetcastError."""
     answer = training_plan_json(found)
-    text = json.dumps(answer, indent=2, allow_nan=False)
-    if out is not None:
+
+    def write_rows(path: Path) -> None:
         import pandas as pd
 
-        from app.plan_training_report import training_plan_report
+        pd.DataFrame(every_plan(found)).to_parquet(path, index=False)
 
-        rows = pd.DataFrame(every_plan(found))
-        files: dict[str, FileContent] = {
-            "plan.json": text + "\n",
-            "plans.parquet": lambda path: rows.to_parquet(path, index=False),
-            "report.html": training_plan_report(answer),
-            "best.toml": scenario_toml(relocated(found.best, out.resolve())),
-        }
-        check_out(out)
-        write_folder(out, files)
-    if as_json:
-        click.echo(text)
-        return
-    for line in training_plan_lines(answer):
-        click.echo(line)
-    if out is not None:
-        click.echo(f"  written to {out}: open report.html; fleetcast run {out / 'best.toml'}\n")
+    ready, tables = {"best.toml": found.best}, {"plans.parquet": write_rows}
+    deliver(answer, lambda: training_plan_lines(answer), ready, out, as_json=as_json, tables=tables)

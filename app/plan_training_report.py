@@ -5,10 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-import plotly.offline
-
-from app.html_report import STYLE
-from app.plan_report import MORE_STYLE, cards_html, figures_html, number_text, table_html
+from app.html_page import notes_html, page_html, pictures_html
+from app.plan_report import MORE_STYLE, cards_html, number_text, table_html
 from app.plan_training_figures import scatters, step_against
 from sim.metrics import plain
 
@@ -17,23 +15,16 @@ HEAD = ("plan", "step, s", "ratio", "90 % interval, s", "MFU", "bubbles", "memor
 
 def training_plan_report(found: dict[str, Any]) -> str:
     """The page as one string; it needs no network, and the same plan gives the same page."""
-    title = f"{escape(found['name'])}: the fastest plan"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*found["notes"], *found["megatron_notes"]))
     losers = [(f"{row['plans']:,}", row["why"], row["nearest"], row["by"]) for row in found["losers"]]
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - Fleetcast</title><style>{STYLE}{MORE_STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{title}</h1>
+    body = f"""\
 {_answer(found)}
-{figures_html({f"Step time and {name}": step_against(found, name) for name in scatters(found)})}
+{pictures_html({f"Step time and {name}": step_against(found, name) for name in scatters(found)})}
 <h2>The best</h2>{table_html(HEAD, [plan_cells(row) for row in found["best"]])}
 <h2>Less memory, or fewer GPUs, for a longer step</h2>{table_html(HEAD, [plan_cells(row) for row in found["front"]])}
 <h2>Why the others lose</h2>{table_html(("plans", "why", "nearest", "by"), losers)}
 <h2>Flags of Megatron-LM</h2><pre>{escape(chr(10).join(found["megatron_flags"]))}</pre>
-{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-</body></html>
-"""
+{notes_html((*found["notes"], *found["megatron_notes"]))}"""
+    return page_html(f"{found['name']}: the fastest plan", body, MORE_STYLE)
 
 
 def _answer(found: dict[str, Any]) -> str:

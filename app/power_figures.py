@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.figures import BLUE, MAX_POINTS, ORANGE, RED, styled
+from app.figures import BLUE, GREEN, MAX_POINTS, ORANGE, RED, styled
 from app.log_axis import log_axis
 from sim.power_section import PowerSection
 
@@ -30,6 +30,7 @@ def row_over_time(
         x=shown["t_s"], y=shown["watts"] / 1e3, mode="lines", line={"color": "#222222", "width": 1.2}, name="row",
         row=1, col=1,
     )  # fmt: skip
+    _add_training(figure, power[power["scope"] == "training"])
     for label, level, colour in _levels(section):
         figure.add_hline(y=level * limit_kw, line={"dash": "dash", "color": colour, "width": 1.3}, row=1, col=1)
         figure.add_annotation(
@@ -46,10 +47,26 @@ def row_over_time(
     return styled(figure, 480)
 
 
+def _add_training(figure: go.Figure, training: pd.DataFrame) -> None:
+    """The share of the row that trains, and in the legend how far its clock went down; nothing where nobody trains."""
+    if training.empty:
+        return
+    shown = training.iloc[_drawn(training["watts"].to_numpy(float))]
+    clocks = training["training_clock_mhz"]
+    figure.add_scatter(
+        x=shown["t_s"], y=shown["watts"] / 1e3, mode="lines", fill="tozeroy", line={"color": GREEN, "width": 1.0},
+        name=f"of it training, {clocks.min():,.0f} to {clocks.max():,.0f} MHz", customdata=shown["training_clock_mhz"],
+        hovertemplate="%{y:.1f} kW at %{customdata:,.0f} MHz", row=1, col=1,
+    )  # fmt: skip
+
+
 def _levels(section: PowerSection) -> list[tuple[str, float, str]]:
     keys = section.policy.keys
     thresholds = [("T1", keys.get("t1_fraction", 0.8)), ("T2", keys.get("t2_fraction", 0.89))]
-    found = [(name, float(level), ORANGE) for name, level in thresholds if section.policy.name == "polca"]
+    if section.policy.name == "shared_budget":
+        thresholds = [("somebody pays", keys.get("cap_fraction", 0.89))]
+    shown = section.policy.name in ("polca", "shared_budget")
+    found = [(name, float(level), ORANGE) for name, level in thresholds if shown]
     return [("limit", 1.0, RED), *found]
 
 

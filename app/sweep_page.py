@@ -5,9 +5,8 @@ from __future__ import annotations
 from html import escape
 
 import pandas as pd
-import plotly.offline
 
-from app.html_report import PLOT_CONFIG, STYLE
+from app.html_page import card_html, page_html, pictures_html
 from app.sweep_figures import figures
 from app.sweep_report import asked_lines, key_figures, limit_lines, reason_lines, shares_note, verdict
 from sim.sweep.analysis import Analysis, bars
@@ -25,23 +24,18 @@ def html_report(analysis: Analysis) -> str:
     name, *asked = (_unstyled(line) for line in asked_lines(sweep, points, points // len(sweep.seeds)))
     first, *rest = [*verdict(analysis), *limit_lines(analysis)]
     reasons = "\n".join(_unstyled(line) for line in reason_lines(analysis)).strip("\n")
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(name)} - Fleetcast</title><style>{STYLE}{NARROW}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{escape(name)}</h1>
+    body = f"""\
 <p><b>{escape(first)}</b></p>
 {"".join(f"<p>{escape(text)}</p>" for text in rest)}
 <div class="cards">{_cards(analysis)}</div>
 {_bottleneck(analysis)}
-{_pictures(analysis)}
+{pictures_html(figures(analysis))}
 {_effects(analysis)}
 <h2>{_table_title(analysis)}</h2><div class="wide">{_table(analysis)}</div>
 {f"<h2>Points without an answer</h2><pre>{escape(reasons)}</pre>" if reasons else ""}
 <h2>What was asked</h2><pre>{escape(chr(10).join(line.strip() for line in asked))}</pre>
-<h2>Sweep</h2><pre>{escape(sweep.toml())}</pre>
-</body></html>
-"""
+<h2>Sweep</h2><pre>{escape(sweep.toml())}</pre>"""
+    return page_html(name, body, NARROW)
 
 
 def _cards(analysis: Analysis) -> str:
@@ -54,10 +48,7 @@ def _cards(analysis: Analysis) -> str:
         number, _, unit = metric.text(float(best[key])).partition(" ")
         low, high = bars(best, metric)
         ends = f"{metric.text(low).partition(' ')[0]} to {metric.text(high).partition(' ')[0]}" if low != high else ""
-        cards += (
-            f'<div class="card"><span>{escape(metric.name)}</span><b>{escape(number)}</b> <small>{escape(unit)}</small>'
-            f"{f'<small class=bars>90 %: {escape(ends)}</small>' if ends else ''}</div>"
-        )
+        cards += card_html(metric.name, number, unit, ends)
     return cards
 
 
@@ -66,16 +57,6 @@ def _bottleneck(analysis: Analysis) -> str:
     if best is None:
         return ""
     return f"<p>{escape(str(best['bottleneck']))} The times are <b>{escape(str(best['grade']))}</b>.</p>"
-
-
-def _pictures(analysis: Analysis) -> str:
-    html = ""
-    for number, (title, figure) in enumerate(figures(analysis).items(), start=1):
-        picture = figure.to_html(
-            full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=f"figure-{number}", default_width="100%"
-        )
-        html += f'<h2>{escape(title)}</h2><div class="wide">{picture}</div>'
-    return html
 
 
 def _effects(analysis: Analysis) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.clock_figures import clock_pictures
 from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, nothing, sample, styled
 from app.training_power_figures import power_over_time, power_title
 from app.training_timeline import KINDS, kind_of, pipeline_ends
@@ -56,7 +57,8 @@ def _power(run: TrainingResult | StoredTraining) -> dict[str, go.Figure]:
     """Nothing of a run of a version that kept no power."""
     if run.summary.get("power") is None:
         return {}
-    return {power_title(run.power, run.summary["step_s"]): power_over_time(run.power)}
+    over_time = {power_title(run.power, run.summary["step_s"]): power_over_time(run.power)}
+    return over_time | clock_pictures(run.summary["power"])
 
 
 def step_shares(summaries: Mapping[str, Mapping[str, Any]]) -> go.Figure:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-import plotly.offline
-
-from app.console import grades_in_words, interval_text
-from app.html_report import STYLE, card_html, energy_html, pictures_html
+from app.console import grades_in_words
+from app.html_page import notes_html, page_html, pictures_html
+from app.html_report import energy_html, metric_cards
 from app.offload_step import offload_html
 from app.training_figures import training_figures
 from app.training_report import HEADLINE, asked_lines
@@ -21,30 +20,18 @@ from sim.training.result import TrainingResult
 def training_html_report(result: TrainingResult | StoredTraining) -> str:
     """The page as one string; it needs no network, and the same run gives the same page."""
     summary, scenario = result.summary, result.scenario
-    notes = "".join(f"<li>{escape(note)}</li>" for note in summary["notes"])
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(scenario.name)} - Fleetcast</title><style>{STYLE}</style>
-<script>{plotly.offline.get_plotlyjs()}</script></head><body>
-<h1>{escape(scenario.name)}</h1>
+    body = f"""\
 <p>{"; ".join(escape(line) for line in asked_lines(scenario, summary))}; the times are
 <b>{escape(summary["grade"])}</b> ({escape(grades_in_words(summary))}).</p>
 <p><b>{escape(summary["bottleneck"])}</b></p>
-<div class="cards">{_cards(summary)}</div>
+<div class="cards">{metric_cards((TRAINING_METRICS[key] for key in HEADLINE), summary)}</div>
 {offload_html(summary)}
 {energy_html(summary)}
 {pictures_html(training_figures(result))}
 <h2>{escape(memory_title(summary["memory"]))}</h2><div class="wide">{memory_table(summary["memory"])}</div>
-{f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
-<h2>Scenario</h2><pre>{escape(scenario_toml(scenario))}</pre>
-</body></html>
-"""
-
-
-def _cards(summary: dict[str, Any]) -> str:
-    metrics = [TRAINING_METRICS[key] for key in HEADLINE]
-    known = [metric for metric in metrics if metric.value(summary) == metric.value(summary)]
-    return "".join(card_html(metric, summary, interval_text(summary, metric.key)) for metric in known)
+{notes_html(summary["notes"])}
+<h2>Scenario</h2><pre>{escape(scenario_toml(scenario))}</pre>"""
+    return page_html(scenario.name, body)
 
 
 def memory_title(memory: dict[str, Any]) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from app.clock_figures import clocks_line
 from app.energy_lines import energy_lines
 from app.offload_step import offload_lines
 from sim.metrics import plain
+from sim.training.clock_account import NOBODY
 from sim.training.result import TrainingResult
 from sim.training_scenario import TrainingScenario
 
@@ -65,6 +67,8 @@ def training_report_lines(result: TrainingResult, out: Path | None) -> list[str]
     ]
     lines += [f"  {line}" for line in offload_lines(summary)]
     lines.append(f"  {'at the wall':<26}{swing_line(summary['power'])}")
+    if (clocks := summary["power"]["stage_clocks"])["name"] != NOBODY:
+        lines.append(f"  {clocks_line(clocks)}")
     if summary["usd_per_billion_tokens"] is not None:
         lines.append(f"  {'cost':<26}{plain(summary['usd_per_billion_tokens']):>14} USD a billion tokens")
     lines += ["", *(f"  {line}" for line in energy_lines(summary))]

@@ -6,19 +6,14 @@ user's own file (ending in .toml), which is read afresh each time.
 
 from __future__ import annotations
 
-import difflib
 import functools
-import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
 
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.node_link_spec import NodeLinkSpec
-from hardware_models.provenance import Source
 from hardware_models.server_parts_spec import ServerPartsSpec
 from hardware_models.site_specs import EmbodiedSpec, GridSpec
+from hardware_models.spec_file import S, parse_spec
 from hardware_models.specs import (
     NO_SOURCE,
     ClusterSpec,
@@ -28,7 +23,6 @@ from hardware_models.specs import (
     LinkSpec,
     NicSpec,
     NodeSpec,
-    PcieSwitch,
     PriceTable,
     Spec,
     SsdSpec,
@@ -37,7 +31,6 @@ from hardware_models.stage_profile_spec import StageProfileSpec
 from hardware_models.tier_rates_spec import TierRatesSpec
 
 ROOT = Path(__file__).parent
-SCHEMA = 1
 MODELS: dict[str, type[Spec]] = {
     "gpu": GpuSpec,
     "cpu": CpuSpec,
@@ -55,14 +48,11 @@ MODELS: dict[str, type[Spec]] = {
     "grid": GridSpec,
     "embodied_carbon": EmbodiedSpec,
 }
-NESTED: dict[str, type[BaseModel]] = {"pcie_switches": PcieSwitch}  # keys that hold tables; all others hold Sources
 USUAL_PARTS = "usual"
 USUAL_TIERS = "usual"
 LIST_PRICES = "list-prices"
 ENERGY_PRICES = "large-users"
 NODE_PARTS = ("gpu", "scale_up", "pcie", "nic")  # keys of a node that may name a file, relative to the node's own
-
-S = TypeVar("S", bound=Spec)
 
 
 def gpu(name: str) -> GpuSpec:
@@ -198,6 +188,11 @@ def price_usd_per_gpu_h(gpu_name: str, table: str = LIST_PRICES) -> float:
     return listed[gpu_name]
 
 
+def list_price_usd_per_gpu_h(spec: GpuSpec) -> float | None:
+    """The same at list price, of a variation its original's; None where none is listed, as for a user's own GPU."""
+    return prices().usd_per_gpu_h.get(spec.variation_of or spec.name)
+
+
 def names(kind: str) -> list[str]:
     """All catalog names of a kind, a key of MODELS or its plural, sorted."""
     singular = kind.removesuffix("s")
@@ -222,14 +217,14 @@ def _entry(kind: str, name: str) -> Spec:
     if path.parent != _folder(kind) or not path.is_file():
         known = names(kind)
         raise UnknownNameError(kind, name, [other for other in known if other.startswith(name)] or known)
-    spec = _parse(MODELS[kind], path, f"{path.parent.name}/{path.name}")
+    spec = parse_spec(MODELS[kind], path, f"{path.parent.name}/{path.name}")
     if spec.name != name:
         raise FleetcastError(f"{path.name}: name = '{spec.name}' must be '{name}', the name of the file")
     return spec
 
 
 def _user_file(model: type[S], kind: str, path: Path) -> S:
-    spec = _parse(model, path, str(path))
+    spec = parse_spec(model, path, str(path))
     if isinstance(spec, GpuSpec | LinkSpec | NicSpec | NodeSpec) and spec.variation_of is not None:
         _check_variation(spec, _named(model, kind, spec.variation_of), str(path))
     return spec
@@ -256,51 +251,3 @@ def _located(spec: S, folder: Path, keys: tuple[str, ...]) -> S:
     named = {key: getattr(spec, key) for key in keys}
     files = {key: str(folder / name) for key, name in named.items() if name is not None and name.endswith(".toml")}
     return spec.model_copy(update=files)
-
-
-def _parse(model: type[S], path: Path, shown: str) -> S:
-    """The spec in a file; `shown` is what error messages call the file."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FleetcastError(f"{shown}: cannot be read ({error.strerror}); give the path of a file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FleetcastError(f"{shown}: not valid TOML: {error}") from error
-    schema = data.pop("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise FleetcastError(f"{shown}: schema = {schema!r} is not known; this version reads schema = {SCHEMA}")
-    return validated(model, data, shown)
-
-
-def validated(model: type[S], data: dict[str, Any], shown: str) -> S:
-    """The spec of a table of figures; raises FleetcastError with the first mistake. `shown`: whose figures."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise FleetcastError(f"{shown}: {_first_mistake(error, model)}") from error
-
-
-def _first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
-    """One sentence on the first thing wrong; an unknown key comes before the missing key it may stand for."""
-    mistakes = error.errors(include_url=False, include_context=False)
-    mistakes.sort(key=lambda mistake: mistake["type"] != "extra_forbidden")
-    return _sentence(mistakes[0]["type"], mistakes[0]["loc"], mistakes[0]["input"], mistakes[0]["msg"], model)
-
-
-def _sentence(kind: str, location: tuple[int | str, ...], value: Any, message: str, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in location)
-    if kind == "extra_forbidden":
-        known = sorted(model.model_fields if len(location) == 1 else NESTED.get(str(location[0]), Source).model_fields)
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-        return f"unknown key '{key}' = {value!r}; {hint}"
-    if kind == "missing":
-        return f"missing key '{key}'; see the files of the catalog for an example"
-    reason = message.removeprefix("Value error, ")
-    reason = reason[0].lower() + reason[1:]
-    if not location:
-        return reason
-    if isinstance(value, dict):
-        return f"{key}: {reason}"
-    hint = " (units are SI, as the key ends)" if isinstance(value, int | float) else ""
-    return f"{key} = {value!r}: {reason}{hint}"

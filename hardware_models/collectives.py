@@ -21,7 +21,7 @@ from hardware_models.errors import UnknownNameError
 from hardware_models.link_parameters import Cost, custom_cost, nccl_cost
 from hardware_models.ops import Size
 from hardware_models.original import MIXED, bounded_seconds, link_standing, original_link
-from hardware_models.provenance import Source
+from hardware_models.provenance import GRADES, Source
 from hardware_models.ring_protocols import protocol_limits
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ SWITCH_LIMITS_BYTES = {2: 64 * MIB, 3: 32 * MIB, 4: 32 * MIB}  # vLLM's symmetri
 SWITCH_LIMIT_BYTES = 64 * MIB  # of more ranks
 # No published timing of a whole send exists; senders alone (Vidur, A100 and H100, 32 to 64 MB) took 0.84 of it.
 SEND_SPREAD = 0.17
-GRADES = ("measured", "quoted", "assumed")
 
 
 @dataclass(frozen=True, slots=True)

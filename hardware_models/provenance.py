@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Grade: TypeAlias = Literal["measured", "quoted", "assumed"]
+GRADES = ("measured", "quoted", "assumed")  # best first
+
+
+def worst_grade(grades: Iterable[str]) -> str:
+    """A result is as good as the worst it rests on."""
+    return max(grades, key=GRADES.index)
 
 
 class Frozen(BaseModel):

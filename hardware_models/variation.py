@@ -15,6 +15,7 @@ from hardware_models import catalog
 from hardware_models.collective_times import NETWORKS
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.provenance import Source
+from hardware_models.spec_file import validated
 from hardware_models.specs import GpuSpec, LinkSpec, NicSpec, NodeSpec, Spec
 
 PARTS = ("gpu", "scale_up", "pcie", "network")  # of a server, as changes name them; network: what its cards plug into
@@ -108,7 +109,7 @@ def vary(spec: S, name: str, changes: Iterable[Change]) -> S:
         table["variation_of"] = original.name
     if isinstance(original, LinkSpec):
         table["original_bandwidth_bytes_per_s"] = original.bandwidth_bytes_per_s
-    return catalog.validated(type(spec), table, name)
+    return validated(type(spec), table, name)
 
 
 def vary_node(original: str, name: str, changes: Iterable[Change]) -> Variation:

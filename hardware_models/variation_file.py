@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hardware_models.catalog import SCHEMA
 from hardware_models.errors import FleetcastError
+from hardware_models.spec_file import SCHEMA
 from hardware_models.specs import Spec
 from hardware_models.variation import Variation
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
 from sim.offload.inference_scenario import OffloadedInferenceScenario
+from sim.row_training import row_training
 from sim.scenario import Scenario
 from sim.scenario_file import AnyScenario, scenario_toml
 from sim.training_scenario import TrainingScenario
@@ -54,6 +55,10 @@ def _contents(scenario: AnyScenario) -> Iterator[bytes]:
     energy = None if isinstance(scenario, OffloadedInferenceScenario) else scenario.energy
     for spec in energy.own_files() if energy is not None else ():
         yield spec.model_dump_json().encode()
+    if isinstance(scenario, Scenario) and scenario.power is not None and scenario.power.training is not None:
+        training = row_training(scenario.power.training)
+        yield scenario_toml(training).encode()
+        yield from _contents(training)
     trace = scenario.workload.trace if isinstance(scenario, Scenario) else None
     for name in (scenario.model.config, trace):
         if name and Path(name).is_file():

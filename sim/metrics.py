@@ -86,6 +86,8 @@ METRICS: dict[str, Metric] = {
         Metric("power.breaker_trips", "breaker trips", "", "", 1.0, False),
         Metric("power.low_priority_locked_s", "low priority slowed", "s", "s", 1.0, False),
         Metric("power.high_priority_locked_s", "high priority slowed", "s", "s", 1.0, False),
+        Metric("power.training.tokens_per_s", "training in the row", "tokens/s", "tokens/s", 1.0, True),
+        Metric("power.training.lost_fraction", "training in the row, lost to slowdowns", "", "%", 100.0, False),
         *(
             Metric(f"power.by_priority.{who}.e2e_{point}_s", f"E2E {point}, {who} priority", "s", "ms", 1e3, False)
             for who in ("high", "low")
@@ -145,6 +147,16 @@ def _rest() -> list[Metric]:
         Metric("energy.decode_j_per_token", "GPUs' energy of decoding a token", "J", "J", 1.0, False),
         Metric("energy.site_j_per_output_token", "energy of an output token, at the site", "J", "J", 1.0, False),
         Metric("energy.waiting_fraction", "GPUs' energy between steps", "", "%", 100.0, None),
+        Metric("energy_j", "energy of the GPUs", "J", "kWh", 1.0 / 3.6e6, False),
+        Metric("scaler.replicas_serving", "replicas that serve, mean", "", "", 1.0, None),
+        Metric("scaler.gpus_held", "GPUs that replicas hold, mean", "", "", 1.0, False),
+        Metric("scaler.held_energy_j", "energy of the GPUs that replicas hold", "J", "kWh", 1.0 / 3.6e6, False),
+        Metric("scaler.starts", "starts of replicas", "", "", 1.0, None),
+        Metric("scaler.reshards", "starts with another tensor parallelism", "", "", 1.0, None),
+        *(
+            Metric(f"scaler.gpu_w.{point}", f"GPUs' power, {point}", "W", "kW", 1e-3, None)
+            for point in ("mean", "p50", "p99", "max")
+        ),
         *_accounts("energy", "kgCO2e", 1.0),
     ]
 
@@ -186,6 +198,7 @@ def _offloaded_step() -> list[Metric]:
     streams = ("compute", "h2d", "d2h", "ssd", "cpu", "collectives")
     moved = ("h2d", "d2h", "ssd_read", "ssd_write", "cpu")
     kinds = ("forward", "backward", "cpu_adam")
+    phases = ("forward", "backward", "step")
     return [
         *(Metric(f"offload.busy_fraction.{s}", f"in use: {s}", "", "%", 100.0, None) for s in streams),
         *(
@@ -193,6 +206,7 @@ def _offloaded_step() -> list[Metric]:
             for m in moved
         ),
         *(Metric(f"offload.task_s.{k}", f"seconds of {k.replace('_', ' ')}", "s", "s", 1.0, False) for k in kinds),
+        *(Metric(f"offload.phase_s.{p}", f"{p} as frameworks time it", "s", "s", 1.0, False) for p in phases),
         Metric("offload.tiers.host.peak_bytes", "peak of host memory, a rank", "bytes", "GB", 1e-9, False),
         Metric("offload.tiers.drives.peak_bytes", "peak of drives, a rank", "bytes", "GB", 1e-9, False),
         Metric("offload.largest.parameters", "largest model that fits", "parameters", "G parameters", 1e-9, True),

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from sim.section import PolicyChoice, Section
+
+
+class RowTrainingSection(Section):
+    """[power.training]: a training whose servers are behind the same breaker, beside those of [cluster]."""
+
+    scenario: str = Field(
+        min_length=1, description="a training scenario: one that ships by its name, or the path of a file"
+    )
+    nodes: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="servers that it runs on; absent: as its scenario has it"
+    )
+    clocks_mhz: list[float] | None = Field(
+        default=None,
+        min_length=1,
+        description="core clocks that it may be slowed to; absent: twentieths of boost from 0.4",
+    )
 
 
 class PowerSection(Section):
@@ -43,6 +61,9 @@ class PowerSection(Section):
     policy: PolicyChoice = Field(
         default=PolicyChoice(name="brake_only"), description="who orders clocks when the row nears its limit"
     )
+    training: RowTrainingSection | None = Field(
+        default=None, description="a training whose servers are behind the same breaker; absent: none"
+    )
 
     governor: PolicyChoice | None = Field(
         default=None, description="who sets each replica's clock to its load, on the server; absent: nobody"
@@ -54,6 +75,28 @@ class PowerSection(Section):
     governor_delay_s: float = Field(default=0.1, ge=0, le=3600, description="until a clock that it chose is in effect")
     governor_window_s: float = Field(default=60.0, gt=0, le=1e6, description="seconds that its loads look back")
 
+    scaler: PolicyChoice | None = Field(
+        default=None, description="who decides how many replicas serve, and their tensor parallelism; absent: all do"
+    )
+    scaler_period_s: float = Field(default=1800.0, ge=1, le=1e6, description="seconds between decisions of replicas")
+    sharding_period_s: float = Field(
+        default=300.0, ge=1, le=1e6, description="seconds between decisions of tensor parallelism; at most the former"
+    )
+    scaler_forecast: Literal["recent", "known"] = Field(
+        default="recent",
+        description="what load a decision is for: that of late, or the busiest that comes until the next",
+    )
+    scaler_window_s: float = Field(default=300.0, gt=0, le=1e6, description="seconds that a load is the mean of")
+    engine_start_s: float = Field(
+        default=60.0, ge=0, le=1e5, description="until an engine serves, beside copying its weights from the host"
+    )
+    sharding_start_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=1e5,
+        description="the same, where its GPUs hold the weights for another tensor parallelism, beside exchanging them",
+    )
+
     @model_validator(mode="after")
     def _one_limit(self) -> PowerSection:
         if self.row_limit_w is not None and self.provisioned_nodes is not None:
@@ -62,6 +105,17 @@ class PowerSection(Section):
             raise ValueError(
                 f"policy '{self.policy.name}' watches a row's limit, and there is none; give 'row_limit_w' or"
                 " 'provisioned_nodes'"
+            )
+        if not self.has_row and self.training is not None:
+            raise ValueError(
+                "'training' shares a row's limit, and there is none; give 'row_limit_w' or 'provisioned_nodes'"
+            )
+        if self.scaler is not None and self.has_row:
+            raise ValueError("a scaler and a row's limit do not go together yet; leave 'scaler' or the limit out")
+        if self.sharding_period_s > self.scaler_period_s:
+            raise ValueError(
+                f"sharding_period_s = {self.sharding_period_s:g} is longer than scaler_period_s ="
+                f" {self.scaler_period_s:g}; give at most that"
             )
         return self
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hardware_models.errors import FleetcastError
 from sim.scenario import Scenario
 from sim.scenario_file import relocated, scenario_toml
+from sim.section import NamedScenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,17 +30,56 @@ RUN_FILES = (
     "memory.parquet", "report.html",
 )  # fmt: skip
 FileContent = str | Callable[[Path], object]  # text, or what writes the file at a path
+ScenarioT = TypeVar("ScenarioT", bound=NamedScenario)
 
 
 @dataclass
-class Result:
-    """Frames and a summary; frames are made when first asked for."""
+class RunResult(Generic[ScenarioT]):
+    """What every kind of run returns: its scenario, its figures, and frames that are made when first asked for."""
 
-    scenario: Scenario
+    scenario: ScenarioT
     summary: dict[str, Any]
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Attributes that are frames, each a file of its name; none, but where a kind of run has its own."""
+        return ()
+
+    def summary_json(self) -> str:
+        """The summary as JSON; values that do not apply are null."""
+        return json.dumps(without_nan(self.summary), indent=2, allow_nan=False)
+
+    def write(self, folder: Path, extra: Mapping[str, FileContent] | None = None) -> None:
+        """Write scenario.toml, summary.json, each of `frames` as Parquet and `extra` files, all or nothing.
+
+        The folder is built beside its place and renamed into it; raises FleetcastError where that cannot be.
+        """
+        contents: dict[str, FileContent] = {
+            "scenario.toml": scenario_toml(relocated(self.scenario, folder.resolve())),
+            "summary.json": self.summary_json() + "\n",
+            **{f"{name}.parquet": self._frame_writer(name) for name in self.frames},
+            **(extra or {}),
+        }
+        check_run_folder(folder, contents)
+        write_folder(folder, contents)
+
+    def _frame_writer(self, name: str) -> Callable[[Path], object]:
+        return lambda path: getattr(self, name).to_parquet(path, index=False)
+
+
+@dataclass
+class Result(RunResult[Scenario]):
+    """A run of serving."""
+
     run: ServingRun = field(repr=False)
     request_columns: dict[str, Any] = field(repr=False)
     attributions: list[Attribution] = field(repr=False)  # one a pipeline stage
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Requests, steps, and watts where a row is metered or replicas come and go."""
+        metered = self.summary["power"] is not None or "scaler" in self.summary
+        return ("requests", "steps", "power") if metered else ("requests", "steps")
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -57,42 +97,15 @@ class Result:
 
     @cached_property
     def power(self) -> pd.DataFrame:
-        """One row a reading of the row and of each server; see sim.power.account.power_frame."""
-        from sim.power.account import power_frame
-
-        return power_frame(self.run.power)
-
-    def summary_json(self) -> str:
-        """The summary as JSON; values that do not apply are null."""
-        return json.dumps(without_nan(self.summary), indent=2, allow_nan=False)
-
-    def write(self, folder: Path, extra: Mapping[str, FileContent] | None = None) -> None:
-        """Write scenario.toml, summary.json, requests.parquet, steps.parquet and `extra` files, all or nothing.
-
-        The folder is built beside its place and renamed into it; raises FleetcastError where that cannot be.
+        """One row a reading of the row and of each server; see sim.power.account.power_frame. Where replicas come and
+        go, one a window of the cluster and of each tensor-parallel size: sim.power.scaled_account.scaled_frame.
         """
-        extra = extra or {}
-        check_run_folder(folder, extra)
-        place = folder.resolve()
-        try:
-            with _new_folder(place) as building:
-                (building / "scenario.toml").write_text(
-                    scenario_toml(relocated(self.scenario, place)), encoding="utf-8"
-                )
-                (building / "summary.json").write_text(self.summary_json() + "\n", encoding="utf-8")
-                self.requests.to_parquet(building / "requests.parquet", index=False)
-                self.steps.to_parquet(building / "steps.parquet", index=False)
-                if self.summary["power"] is not None:
-                    self.power.to_parquet(building / "power.parquet", index=False)
-                for name, content in extra.items():
-                    if isinstance(content, str):
-                        (building / name).write_text(content, encoding="utf-8")
-                    else:
-                        content(building / name)
-        except OSError as error:
-            raise FleetcastError(
-                f"--out {folder}: cannot be written ({error.strerror}); give a folder that may be made"
-            ) from None
+        from sim.power.account import power_frame
+        from sim.power.scaled_account import scaled_frame
+
+        if "scaler" in self.summary:
+            return scaled_frame(self.run, self.attributions, self.summary["duration_s"])
+        return power_frame(self.run.power)
 
 
 def write_folder(folder: Path, contents: Mapping[str, FileContent]) -> None:

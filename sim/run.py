@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from sim.result import Result
 from sim.scenario import Scenario
-from sim.serving.attribution import attribute_stages
 from sim.serving.record import RequestLog
 from sim.serving.results import request_columns
+from sim.serving.shapes import attribute_shapes
 from sim.serving.simulate import simulate_serving
 from sim.serving.summary import summarise
 from sim.workload import load_requests
@@ -41,6 +41,6 @@ def run(
             gc.enable()
     columns = request_columns(serving.requests, scenario.slo)
     runs = serving.runs.columns()
-    attributions = attribute_stages(runs, serving.deployment.stages_at)
+    attributions = attribute_shapes(runs, serving.deployment)
     summary = summarise(scenario, serving, columns, attributions)
     return Result(scenario, summary, serving, columns, attributions)

@@ -10,7 +10,7 @@ from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.errors import UnknownNameError
 from sim.energy_section import EnergySection
 from sim.power_section import PowerSection
-from sim.section import PolicyChoice, Section
+from sim.section import NamedScenario, PolicyChoice, Section
 
 MAX_TIME_S = 1e9  # 30 years; beyond, a float no longer tells microseconds apart
 
@@ -143,11 +143,9 @@ class SloSection(Section):
     percentile: float = Field(default=99.0, gt=0, le=100, description="of requests that must keep the limits")
 
 
-class Scenario(Section):
+class Scenario(NamedScenario):
     """Everything one simulation needs; the same scenario and seed give the same bytes."""
 
-    name: str = Field(default="scenario", min_length=1, max_length=200, description="what reports call the run")
-    seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
     model: ModelSection
     cluster: ClusterSection
     serving: ServingSection = ServingSection()
@@ -155,13 +153,6 @@ class Scenario(Section):
     slo: SloSection = SloSection()
     power: PowerSection | None = None
     energy: EnergySection | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _one_line(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError(f"{name!r} is no name; give one line of printable text")
-        return name
 
     @model_validator(mode="after")
     def _budget_holds_decodes(self) -> Scenario:

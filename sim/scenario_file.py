@@ -17,13 +17,16 @@ from hardware_models.errors import FleetcastError, UnknownNameError
 from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
+from sim.section import NamedScenario
 from sim.training_scenario import TrainedClusterSection, TrainingScenario
 
 AnyScenario = Scenario | TrainingScenario | OffloadedInferenceScenario
 Kind = TypeVar("Kind", Scenario, TrainingScenario, OffloadedInferenceScenario)
+Named = TypeVar("Named", bound=NamedScenario)
 PATH_KEYS = (
     ("model", "config"), ("cluster", "node"), ("cluster", "node_links"), ("workload", "trace"),
     ("energy", "grid"), ("energy", "price"), ("energy", "embodied"), ("training", "stage_profile"),
+    ("power.training", "scenario"),
 )  # fmt: skip
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 KEY_PARTS = 16  # of a dotted key at most: the parser's time grows with their square
@@ -157,24 +160,33 @@ def override_value(text: str) -> Any:
 def resolve_paths(data: dict[str, Any], folder: Path) -> None:
     """Turn values that are paths (with a slash, or a file of that name is in `folder`) into ones from where we are."""
     for section, key in PATH_KEYS:
-        table = data.get(section)
-        value = table.get(key) if isinstance(table, dict) else None
-        if not isinstance(value, str) or not value or not isinstance(table, dict) or Path(value).is_absolute():
+        table = table_of(data, section)
+        value = table.get(key)
+        if not isinstance(value, str) or not value or Path(value).is_absolute():
             continue
         if "/" in value or _is_file(folder / value):
             path = os.path.normpath(folder / value)
             table[key] = f"./{path}" if "/" in value and "/" not in path else path  # a path stays told from a name
 
 
-def relocated(scenario: Kind, folder: Path) -> Kind:
+def relocated(scenario: Named, folder: Path) -> Named:
     """The same scenario, its relative paths seen from a folder: what a scenario.toml in there must say."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = (tables.get(section) or {}).get(key)
+        table = table_of(tables, section)
+        value = table.get(key)
         if isinstance(value, str) and not Path(value).is_absolute() and ("/" in value or _is_file(Path(value))):
             path = os.path.relpath(value, folder)
-            tables[section][key] = path if "/" in path else f"./{path}"
+            table[key] = path if "/" in path else f"./{path}"
     return type(scenario).model_validate(tables)
+
+
+def table_of(tables: dict[str, Any], section: str) -> dict[str, Any]:
+    """A section's table, its name dotted where it lies within others; an empty one where there is none."""
+    found: Any = tables
+    for name in section.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _is_file(path: Path) -> bool:
@@ -201,7 +213,7 @@ def _check_names(scenario: AnyScenario) -> None:
         raise UnknownNameError("training.stage_profile", profile, catalog.names("stage_profiles"))
 
 
-def scenario_toml(scenario: AnyScenario) -> str:
+def scenario_toml(scenario: NamedScenario) -> str:
     """A scenario as a TOML document that loads back to an equal one."""
     return tables_toml(scenario.model_dump(exclude_none=True))
 

@@ -27,7 +27,11 @@ class TrainingPowerSection(Section):
         default=PolicyChoice(name="none"), description="who keeps the power from swinging within a step"
     )
 
-    @field_validator("smoothing", mode="before")
+    stage_clocks: PolicyChoice | None = Field(
+        default=None, description="who chooses a clock for each pass of a pipeline; absent: all run as fast as they may"
+    )
+
+    @field_validator("smoothing", "stage_clocks", mode="before")
     @classmethod
     def _by_name(cls, choice: Any) -> Any:
         return {"name": choice} if isinstance(choice, str) else choice

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from sim.energy_section import EnergySection
 from sim.offload_section import OffloadSection
 from sim.scenario import ClusterSection
-from sim.section import PolicyChoice, Section
+from sim.section import NamedScenario, PolicyChoice, RunName, Section
 from sim.training_power_section import TrainingPowerSection
 
 
@@ -194,21 +194,13 @@ class TrainingSection(Section):
         return self
 
 
-class TrainingScenario(Section):
+class TrainingScenario(NamedScenario):
     """Everything one simulated training step needs."""
 
-    name: str = Field(default="training", min_length=1, max_length=200, description="what reports call the run")
-    seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
+    name: RunName = "training"
     model: TrainedModelSection
     cluster: TrainedClusterSection
     training: TrainingSection
     offload: OffloadSection | None = None
     power: TrainingPowerSection | None = None
     energy: EnergySection | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _one_line(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError(f"{name!r} is no name; give one line of printable text")
-        return name

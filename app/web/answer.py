@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.console import close_call, power_lines
-from app.figures import bottleneck_shares, figures, latency_cdfs, row_power
+from app.figures import bottleneck_shares, figures, latency_cdfs, row_power, scaled_power
 from app.html_report import LIMITS, html_report, latency_table
 from app.timeline import first_window, timeline
 from app.web.cards import POWER_SHOWN, SHOWN, summary_cards
@@ -33,6 +33,7 @@ def overview(run: StoredRun) -> dict[str, go.Figure]:
     """The pictures that are looked at first, kept; not to be changed."""
     return {
         **row_power(run),
+        **scaled_power(run),
         "Latency of requests": latency_cdfs(run.requests, run.scenario.slo),
         "What bounded the time": bottleneck_shares(run.summary["bound_by"]),
     }

@@ -124,5 +124,7 @@ def _refuse_paths(tables: dict[str, Any], origin: str, prefix: str = "") -> None
             _refuse_paths(value, origin, f"{where}.")
         elif isinstance(value, list):
             _refuse_paths({str(number): item for number, item in enumerate(value)}, origin, f"{where}.")
-        elif isinstance(value, str) and where != "name" and tuple(where.split(".")) not in FILES and "/" in value:
+        elif not isinstance(value, str) or where == "name" or tuple(where.split(".")) in FILES:
+            continue
+        elif "/" in value or value.endswith(".toml"):
             raise FleetcastError(f"{origin}: {where} = '{value[:60]}': the app takes names, not paths")

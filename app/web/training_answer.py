@@ -13,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from app.clock_figures import clock_pictures
 from app.training_figures import memory_over_time, peak_by_stage, stage_time, step_shares, step_times
 from app.training_page import memory_table, memory_title, training_html_report
 from app.training_power_figures import power_over_time
@@ -93,6 +94,7 @@ def training_overview(run: StoredTraining) -> dict[str, go.Figure]:
         "What each stage's GPUs do": stage_time(run.tasks, summary["step_s"]),
         title: pipeline,
         "Memory of a GPU of each stage at its peak": peak_by_stage(run.memory, summary["memory"]["budget_bytes"]),
+        **clock_pictures(summary.get("power") or {}),
     }
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_models.fits import HeldOut
+from hardware_models.intervals import NORMAL_90
 
 Floats = NDArray[np.float64]
 Predict = Callable[[dict[str, float]], Floats]  # parameters -> seconds of every point
-NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 SCALE = 0.05  # residuals beyond this log-distance are damped (soft L1): 5 % is what repeated runs differ by
 
 

@@ -57,7 +57,8 @@ class Arcs:
         ]
         needed = {other for others in pipeline.before for other, _ in others}
         waits += [(entry, 2 * task, 0) for task, others in enumerate(pipeline.before) if not others]
-        waits += [(2 * task + 1, sink, 0) for task in range(count) if task not in needed]
+        ends = dict.fromkeys((task for task in range(count) if task not in needed), 0.0) | dict(pipeline.last)
+        waits += [(2 * task + 1, sink, round(lag * NANOSECONDS)) for task, lag in sorted(ends.items())]
         waits.append((source, entry, 0))
         curves = [pipeline.profile(slot).curve(pipeline.blocking_w) for slot in pipeline.slots]
         tails, heads, lags = zip(*waits, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Literal, Protocol
 
 Pool = Literal["low", "high"]  # priority of the servers' work
 
@@ -15,9 +15,23 @@ class Locks:
 
     low_mhz: float | None = None
     high_mhz: float | None = None
+    training_mhz: float | None = None  # of a training that shares the row
 
 
 UNLOCKED = Locks()
+
+
+class TrainingProfile(Protocol):
+    """What a training that shares a row draws, from its own step priced at each clock."""
+
+    @property
+    def clocks_mhz(self) -> tuple[float, ...]:
+        """Clocks that it may be locked at, rising, all below its own."""
+        ...
+
+    def watts(self, mhz: float | None) -> float:
+        """At the wall, the highest mean over a reading; None: at its own clock."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,11 @@ class RowView:
     limit_w: float  # of the breaker
     ordered: Locks  # the last order
     in_effect: bool  # has it been carried out?
+    acting: Locks = UNLOCKED  # the last order that was
+    settled_s: float = inf  # since then, and since the brake was let go
+    highest_w: float = 0.0  # of the readings that `RowPolicy.looks_back_s` goes back
+    training: TrainingProfile | None = None  # None: the row only serves
+    has_low_priority: bool = True
 
     @property
     def load(self) -> float:
@@ -53,6 +72,16 @@ class RowPolicy:
     def needs_low_priority(self) -> bool:
         """Does it cap servers of low priority apart from the others?"""
         return False
+
+    @property
+    def needs_training(self) -> bool:
+        """Does it slow a training that shares the row?"""
+        return False
+
+    @property
+    def looks_back_s(self) -> float:
+        """How far the highest reading of its view goes back; 0: the last one alone."""
+        return 0.0
 
     @property
     def first_fraction(self) -> float:

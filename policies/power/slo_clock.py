@@ -32,9 +32,10 @@ class SloClock(ClockGovernor):
         self, load: ReplicaLoad, profile: StepProfile, clocks_mhz: Sequence[float], objective: Objective
     ) -> float:
         """The lowest that keeps the promise; the highest where none does."""
-        return next((mhz for mhz in clocks_mhz if self._keeps(load, profile, mhz, objective)), clocks_mhz[-1])
+        return next((mhz for mhz in clocks_mhz if self.keeps(load, profile, mhz, objective)), clocks_mhz[-1])
 
-    def _keeps(self, load: ReplicaLoad, profile: StepProfile, mhz: float, objective: Objective) -> bool:
+    def keeps(self, load: ReplicaLoad, profile: StepProfile, mhz: float, objective: Objective) -> bool:
+        """Does a clock keep the promise?"""
         queue = _Queue(load, profile, mhz)
         waits_s = [queue.add(at_s, tokens) for at_s, tokens in load.came]
         left = 1.0 - self.margin_fraction

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from math import inf
+
 from policies.task_graph import TaskGraph
 from sim.graph.order import NOTHING, stream_predecessors
 from sim.graph.times import Times
@@ -20,14 +23,20 @@ def critical_seconds(graph: TaskGraph, times: Times) -> dict[str, float]:
     for task, stream in enumerate(graph.stream):
         if stream >= 0 and graph.streams[stream].by_priority:
             by_end.setdefault(stream, []).append((times.end_s[task], task))
+    for ends in by_end.values():
+        ends.sort()
     task = max(range(len(graph)), key=lambda one: times.end_s[one])
     found: dict[str, float] = {}
+    passed: set[int] = set()  # two tasks of no duration could each be the other's latest
     while True:
+        passed.add(task)
         found[graph.kind[task]] = found.get(graph.kind[task], 0.0) + times.end_s[task] - times.start_s[task]
         begun = times.start_s[task]
         others = [*graph.after[task], *([before[task]] if before[task] != NOTHING else [])]
-        beside = by_end.get(graph.stream[task], ())
-        others += [other for end_s, other in beside if end_s <= begun and other != task]
+        beside = by_end.get(graph.stream[task], [])
+        ended = bisect_right(beside, (begun, inf))
+        others += [other for _, other in beside[max(0, ended - 2) : ended]]  # the latest, itself aside
+        others = [other for other in others if other not in passed]
         if not others or begun <= CLOSE * times.makespan_s:
             break
         last = max(others, key=lambda one: (times.end_s[one], one))

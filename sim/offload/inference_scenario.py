@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from sim.scenario import ClusterSection, ModelSection
-from sim.section import PolicyChoice, Section
+from sim.section import NamedScenario, PolicyChoice, RunName, Section
 
 MAX_TOKENS = 1_000_000
 
@@ -52,22 +52,14 @@ class BatchJobSection(Section):
     num_requests: int | None = Field(default=None, ge=1, description="requests; absent: one block of the policy")
 
 
-class OffloadedInferenceScenario(Section):
+class OffloadedInferenceScenario(NamedScenario):
     """Everything that one simulated batch job needs."""
 
-    name: str = Field(default="offload", min_length=1, max_length=200, description="what reports call the run")
-    seed: int = Field(default=0, ge=0, description="of everything drawn by chance")
+    name: RunName = "offload"
     model: ModelSection
     cluster: ClusterSection
     offload: OffloadedInferenceSection
     workload: BatchJobSection
-
-    @field_validator("name")
-    @classmethod
-    def _one_line(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError(f"{name!r} is no name; give one line of printable text")
-        return name
 
     @model_validator(mode="after")
     def _one_gpu(self) -> OffloadedInferenceScenario:

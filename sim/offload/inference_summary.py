@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from hardware_models import catalog
 from hardware_models.device import Device
+from hardware_models.intervals import NORMAL_90
 from hardware_models.ops import Gemm
+from hardware_models.provenance import worst_grade
 from policies.offload.block_plan import TIERS, BlockPlan
 from policies.offload.block_tasks import STREAMS
 from sim.offload.inference_deployment import InferenceDeployment
 from sim.offload.inference_run import InferenceRun
+from sim.training.reasons import no_price_note
 
 Floats = NDArray[np.float64]
-GRADES = ("measured", "quoted", "assumed")
-NORMAL_90 = 1.6449
 # In whose name time passes: the first of these with a stream in use
 BOUNDS = {"compute": ("gpu",), "host": ("cpu",), "storage": ("drives",), "copies": ("h2d", "d2h")}
 WORDS = {
@@ -41,7 +42,7 @@ def summarise_inference(run: InferenceRun) -> dict[str, Any]:
     duration_s = blocks * run.block_s
     outputs = requests * job.output_tokens
     shares = bound_by(run)
-    price = catalog.price_usd_per_gpu_h(deployment.gpu.variation_of or deployment.gpu.name)
+    price = catalog.list_price_usd_per_gpu_h(deployment.gpu)
     usd = None if price is None else price * duration_s / 3600.0
     steps = job.output_tokens - 1
     summary: dict[str, Any] = {
@@ -75,7 +76,7 @@ def summarise_inference(run: InferenceRun) -> dict[str, Any]:
     }
     summary["interval_90"] = _intervals(run, summary)
     summary["grades"] = _grades(deployment, summary)
-    summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
+    summary["grade"] = worst_grade(summary["grades"].values())
     summary["bottleneck"] = _bottleneck(summary)
     summary["notes"] = _notes(run, summary)
     return summary
@@ -251,8 +252,7 @@ def _notes(run: InferenceRun, summary: dict[str, Any]) -> list[str]:
         for tier, one in summary["memory"].items()
         if not one["fits"]
     ]
-    if summary["usd_per_million_output_tokens"] is None:
-        said.append(f"{deployment.gpu.name} has no list price: no cost is given")
+    said += no_price_note(deployment.gpu, summary["usd_per_million_output_tokens"])
     if len(run.steps) - 1 < deployment.job.output_tokens - 1:
         said.append(
             f"{len(run.steps) - 1} of {deployment.job.output_tokens - 1} decoding steps were run whole, the others"

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from hardware_models import catalog
 from policies.offload import DRIVES, GPU, HOST
 from policies.offload.writer import ADAM, BACKWARD, CAST, D2H, FORWARD, GATHER, H2D, OPTIMIZER, READ, REDUCE, SUM, WRITE
 from sim.offload.critical import critical_seconds
 from sim.offload.simulate import OffloadRun
 from sim.offload.trainable import largest_trainable
-from sim.training.energy_account import step_account
-from sim.training.pricing import FACTORS, Spent
-from sim.training.shared_errors import calibrations
-from sim.training.step_power import StepPower, power_notes
-from sim.training.summary import GRADES, grades, intervals, step_interval, unsure_s
-from sim.training.work_done import model_flop_per_token
+from sim.training.certainty import certainty
+from sim.training.pricing import Spent
+from sim.training.reasons import idle_gpus_note, no_price_note
+from sim.training.step_figures import StepUse, memory_figures, step_figures
+from sim.training.step_power import power_notes
 
 MOVED = {"h2d": (H2D,), "d2h": (D2H,), "ssd_read": (READ,), "ssd_write": (WRITE,), "cpu": (ADAM, CAST, SUM)}
 KEYS = {GPU: "gpu", HOST: "host", DRIVES: "drives"}
@@ -39,72 +37,39 @@ WORDS = {
 
 def summarise(run: OffloadRun) -> dict[str, Any]:
     """All figures of a run, as `summary.json` holds them; keys as of any training step, and "offload"."""
-    plan, training, scenario = run.plan, run.deployment, run.deployment.scenario
-    layout, step_s = training.layout, run.step_s
-    tokens = layout.global_batch * scenario.training.seq_length
-    per_token = model_flop_per_token(training.architecture, scenario.training.seq_length, training.vocabulary)
-    peak = training.gpu.peak_flop_per_s[training.cut.dtype]
-    rate = tokens * per_token / step_s / layout.gpus
-    taken = stream_seconds(run)
-    passes = _passes(run)
-    again = passes.matrix_flop + passes.masked_flop
-    power = StepPower.of(run)
-    spent_j = power.parts_j
-    energy_j = sum(spent_j.values())
-    price = catalog.price_usd_per_gpu_h(training.gpu.variation_of or training.gpu.name)
-    usd_per_s = price * training.cluster_gpus / 3600.0
+    passes, taken = _passes(run), stream_seconds(run)
     critical = critical_seconds(run.graph, run.times)
-    summary: dict[str, Any] = {
-        "kind": "training",
-        "name": scenario.name,
-        "model": training.architecture.name,
-        "node": training.node.name,
-        "gpu": training.gpu.name,
-        "gpus": layout.gpus,
-        "cluster_gpus": training.cluster_gpus,
-        "seed": scenario.seed,
-        "data_parallel_size": layout.dp,
-        "micro_batches": layout.micro_batches,
-        "step_s": step_s,
-        "undisturbed_step_s": step_s,
-        "tokens_per_s": tokens / step_s,
-        "tokens_per_s_per_gpu": tokens / step_s / layout.gpus,
-        "samples_per_s": layout.global_batch / step_s,
-        "model_flop_per_s_per_gpu": rate,
-        "mfu": rate / peak,
-        "hfu": again / step_s / peak,
-        "clock_fraction": training.clock,
-        "pipeline_bubble_fraction": 0.0,
-        "bound_by": _shares(run, passes),
-        "exposed": _exposed(run),
-        "memory": _memory(run),
-        "energy_j_per_step": energy_j,
-        "energy_j_per_token": energy_j / tokens,
-        "mean_power_w_per_gpu": energy_j / step_s / layout.gpus,
-        "usd_per_gpu_h": price,
-        "usd_per_billion_tokens": usd_per_s * step_s / tokens * 1e9,
-    }
-    summary["energy"] = step_account(training, spent_j, power.cluster.mean_w, step_s, tokens)
-    summary["power"] = power.entry()
-    summary["interval_90"] = intervals(summary, step_interval(run, step_s))
-    summary["unsure"] = dict(zip(FACTORS, unsure_s(run), strict=True))
-    summary["calibrations"] = calibrations(run)
-    summary["grades"] = grades(run) | {name: one.grade for name, one in plan.tiers.sources().items()}
-    summary["grade"] = max(summary["grades"].values(), key=GRADES.index)
-    summary["offload"] = {
+    use = StepUse(
+        hardware_flop_per_s=(passes.matrix_flop + passes.masked_flop) / run.step_s,
+        bubble_fraction=0.0,
+        bound_by=_shares(run, passes),
+        exposed=_exposed(run),
+        memory=memory_figures(run, fits=not run.needs_short, verdict=run.verdict),
+    )
+    summary = step_figures(run, use)
+    summary |= certainty(run, summary, {name: one.grade for name, one in run.plan.tiers.sources().items()})
+    summary["offload"] = _offload(run, taken, critical)
+    summary["bottleneck"] = bottleneck(critical, run.step_s, taken)
+    summary["notes"] = _notes(run, summary) + power_notes(summary["power"])
+    return summary
+
+
+def _offload(run: OffloadRun, taken: dict[str, float], critical: dict[str, float]) -> dict[str, Any]:
+    """What was streamed and where it lay; taken, critical: seconds of streams, and of kinds of tasks that kept the step
+    waiting.
+    """
+    scenario = run.deployment.scenario
+    return {
         "policy": scenario.offload.policy.name if scenario.offload is not None else "",
-        "recompute": training.scenario.training.recompute.name,
-        "busy_fraction": {name: seconds / step_s for name, seconds in taken.items()},
+        "recompute": scenario.training.recompute.name,
+        "busy_fraction": {name: seconds / run.step_s for name, seconds in taken.items()},
         "moved_bytes": moved_bytes(run),
         "critical_s": critical,
         "tiers": _tiers(run),
         "short_bytes": run.needs_short,
         "task_s": _task_seconds(run),
-        "largest": asdict(largest_trainable(plan)),
+        "largest": asdict(largest_trainable(run.plan)),
     }
-    summary["bottleneck"] = bottleneck(critical, step_s, taken)
-    summary["notes"] = _notes(run) + power_notes(summary["power"])
-    return summary
 
 
 def stream_seconds(run: OffloadRun) -> dict[str, float]:
@@ -178,22 +143,6 @@ def _exposed(run: OffloadRun) -> dict[str, float]:
     }
 
 
-def _memory(run: OffloadRun) -> dict[str, Any]:
-    peak = run.memory.peaks[0]
-    return {
-        "fits": not run.needs_short,
-        "peak_bytes": peak.used_bytes,
-        "budget_bytes": run.memory.budget_bytes,
-        "device_bytes": float(run.deployment.gpu.memory_bytes),
-        "host_peak_bytes": run.memory.host_bytes,
-        "stage": 0,
-        "at_s": peak.t_s,
-        "owners": peak.owners,
-        "stage_peak_bytes": [peak.used_bytes],
-        "verdict": run.verdict,
-    }
-
-
 def _tiers(run: OffloadRun) -> dict[str, Any]:
     """Of one rank."""
     return {
@@ -207,12 +156,8 @@ def _tiers(run: OffloadRun) -> dict[str, Any]:
     }
 
 
-def _notes(run: OffloadRun) -> list[str]:
-    said = []
-    if run.needs_short:
-        said.append(f"the plan does not fit: {run.verdict}")
-    idle = run.deployment.cluster_gpus - run.deployment.layout.gpus
-    if idle:
-        said.append(f"{idle} of {run.deployment.cluster_gpus} GPUs train nothing; they cost all the same")
+def _notes(run: OffloadRun, summary: dict[str, Any]) -> list[str]:
+    said = [f"the plan does not fit: {run.verdict}"] if run.needs_short else []
+    said += idle_gpus_note(run)
     said.append("reads and writes are taken to share a drive's time; its caches are taken to be full")
-    return said
+    return [*said, *no_price_note(run.deployment.gpu, summary["usd_per_gpu_h"])]

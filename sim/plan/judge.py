@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hardware_models.intervals import NORMAL_90
 from policies.serving import Sequence
 from sim.plan.request_work import RequestWork
 from sim.plan.stability import Growth, Load, queue_growth
 from sim.run import run
 from sim.scenario import Scenario, SloSection
-from sim.serving.error_bars import NORMAL_90
 from sim.serving.record import RequestLog
 from workloads.request import RequestTable
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
 
 from hardware_models.facility import breaker_trips
+from hardware_models.intervals import NORMAL_90
+from sim.power.classes import TRAINING, class_watts
 from sim.power.row import RowLog
 from sim.power.series import PowerSeries
 from sim.power.start import PowerRun
 from sim.power_section import PowerSection
-from sim.serving.error_bars import NORMAL_90
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,10 @@ def power_summary(power: PowerRun | None, section: PowerSection | None, columns:
         "row_w": {"mean": series.mean_w, "p50": series.percentile_w(50.0), "p99": series.percentile_w(99.0)}
         | {name: series.peak_mean_w(window) for name, window in WINDOWS_S.items()}
         | {"max": float(series.watts.max())},
+        "class_w": {
+            name: {"mean": float(watts.mean()), "max": float(watts.max())}
+            for name, watts in class_watts(log.server_w, log.classes).items()
+        },
         "row_peak_fraction": float(series.watts.max()) / limit_w,
         "rise_fraction": _rise(log.row_w, section) / limit_w,
         "row_energy_j": series.energy_j,
@@ -72,6 +76,8 @@ def row_series(log: RowLog, period_s: float) -> PowerSeries:
 def _rise(watts: Floats, section: PowerSection) -> float:
     """The most by which a reading exceeds one taken an actuation delay before, or less."""
     window = max(1, round(section.actuation_delay_s / section.telemetry_period_s))
+    from scipy.ndimage import minimum_filter1d  # takes long to import
+
     lowest = minimum_filter1d(watts, window + 1, origin=window // 2, mode="nearest")  # of itself and those before
     return float(np.max(watts - lowest))
 
@@ -104,9 +110,11 @@ def _percentile(values: Floats, point: str) -> float | None:
 
 def power_frame(power: PowerRun | None) -> pd.DataFrame:
     """One row a reading of the row and of each server: t_s (end of its period), scope, id, watts (at the wall),
-    gpu_watts, low_clock_mhz and high_clock_mhz (locks in effect at its end, NaN: none), brake.
+    gpu_watts, low_clock_mhz and high_clock_mhz (locks in effect at its end, NaN: none), brake, training_clock_mhz
+    (at which a training runs then, NaN: there is none).
 
-    Servers are left out where they would be more than a million rows.
+    Where a training is in the row, each class (high, low, training, unused) has rows of its own. Servers are left out
+    where they would be more than a million rows.
     """
     import pandas as pd
 
@@ -127,15 +135,30 @@ def power_frame(power: PowerRun | None) -> pd.DataFrame:
             "low_clock_mhz": np.array([states[i][1] for i in at], float),
             "high_clock_mhz": np.array([states[i][2] for i in at], float),
             "brake": np.array([states[i][3] for i in at], bool),
+            "training_clock_mhz": _training_mhz(power, np.array(log.t_s, float)),
         }
     )
+    classes = log.classes if count and TRAINING in log.classes else {}
+    gpu_w = class_watts(log.gpu_w, classes)
+    parts = [row] + [
+        row.assign(scope=name, watts=watts, gpu_watts=gpu_w[name])
+        for name, watts in class_watts(log.server_w, classes).items()
+    ]
     servers = len(log.server_w[0]) if count else 0
     if not 0 < count * servers <= MOST_SERVER_ROWS:
-        return row
+        return pd.concat(parts, ignore_index=True)
     each = row.loc[np.repeat(np.arange(count), servers)].assign(
         scope="server",
         id=np.tile(np.arange(servers), count),
         watts=np.concatenate(log.server_w),
         gpu_watts=np.concatenate(log.gpu_w),
     )
-    return pd.concat([row, each], ignore_index=True)
+    return pd.concat([*parts, each], ignore_index=True)
+
+
+def _training_mhz(power: PowerRun | None, times_s: Floats) -> Floats:
+    if power is None or power.row is None or power.row.training is None:
+        return np.full(len(times_s), np.nan)
+    training = power.row.training
+    at = np.searchsorted(training.lock.history.since_s, times_s, side="right") - 1
+    return np.asarray(np.array(training.lock.history.clocks)[at] * training.boost_mhz)

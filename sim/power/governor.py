@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+import numpy as np
 import simpy
 
 from policies.power.governor import ClockGovernor, Objective, ReplicaLoad
@@ -21,6 +22,7 @@ from sim.serving.decode_pool import DecodePool
 from sim.serving.replica import Replica
 
 TENTHS = range(4, 11)  # of boost, of which the usual clocks are: on an H100 790 to 1,980 MHz
+Key = tuple[float, int, int, int]  # MHz; tokens of prompts, sequences and context of each, as a table has them
 COARSE = 1.1  # between two sizes of a table: a load counts as the next larger
 
 
@@ -31,15 +33,18 @@ class StepTable:
         """pace: one of its own. window: sliding attention window, tokens; 0: none."""
         self._pace, self._boost_mhz, self._window = pace, boost_mhz, window
         self._sizes = [0]
-        self._seconds: dict[tuple[float, int, int, int], float] = {}
+        self._seconds: dict[Key, float] = {}
 
     def step_s(self, mhz: float, prompt_tokens: int, sequences: int, context_tokens: int) -> float:
         """As `StepProfile` has it; sizes are rounded up to those of the table."""
-        each = self._size(-(-context_tokens // sequences)) if sequences else 0
-        key = (mhz, self._size(prompt_tokens), self._size(sequences), each)
+        key = self._key(mhz, prompt_tokens, sequences, context_tokens)
         if key not in self._seconds:
             self._seconds[key] = self._price(*key)
         return self._seconds[key]
+
+    def _key(self, mhz: float, prompt_tokens: int, sequences: int, context_tokens: int) -> Key:
+        each = self._size(-(-context_tokens // sequences)) if sequences else 0
+        return mhz, self._size(prompt_tokens), self._size(sequences), each
 
     def _size(self, count: int) -> int:
         while self._sizes[-1] < count:
@@ -47,22 +52,28 @@ class StepTable:
         return self._sizes[bisect_left(self._sizes, count)]
 
     def _price(self, mhz: float, prompt_tokens: int, sequences: int, context_each: int) -> float:
+        load, pool = self._composition(prompt_tokens, sequences, context_each)
+        self._pace.lock(mhz / self._boost_mhz)
+        return self._pace.price(load, sequences, 0, pool)[1] if prompt_tokens or sequences else 0.0
+
+    def _composition(self, prompt_tokens: int, sequences: int, context_each: int) -> tuple[ChunkLoad, DecodePool]:
         load, pool = ChunkLoad(self._window), DecodePool(1, self._window)
         if prompt_tokens:
             prompt = Request(0, 0.0, prompt_tokens, 1, 0, prompt_tokens)
             load.set([(prompt, prompt_tokens)])
         pool.count, pool.context = sequences, sequences * context_each
         pool.window_context = sequences * min(context_each, self._window)
-        self._pace.lock(mhz / self._boost_mhz)
-        return self._pace.price(load, sequences, 0, pool)[1] if prompt_tokens or sequences else 0.0
+        return load, pool
 
 
 def governor_summary(loop: GovernorLoop | None, begin_s: float, duration_s: float) -> dict[str, Any]:
-    """Entry "governor" of a summary; nothing without one. Means are over replicas and time, asleep or at work."""
-    if loop is None:
+    """Entry "governor" of a summary; nothing without one. The mean is over replicas and time, asleep or at work."""
+    if loop is None or not duration_s > 0.0:
         return {}
-    means = [lock.history.mean_clock(begin_s, begin_s + duration_s) for lock in loop.locks]
-    return {"governor": {"orders": len(loop.orders), "mean_clock_mhz": loop.boost_mhz * sum(means) / len(means)}}
+    span = begin_s, begin_s + duration_s
+    held_s = [float(lock.history.held_s(np.array(span))[0]) for lock in loop.locks]
+    mean = sum(h * lock.history.mean_clock(*span) for h, lock in zip(held_s, loop.locks, strict=True)) / sum(held_s)
+    return {"governor": {"orders": len(loop.orders), "mean_clock_mhz": loop.boost_mhz * mean}}
 
 
 class GovernorLoop:
@@ -72,7 +83,7 @@ class GovernorLoop:
         self,
         env: simpy.Environment,
         governor: ClockGovernor,
-        table: StepTable,
+        tables: Sequence[StepTable],  # of each replica
         clocks_mhz: Sequence[float],
         boost_mhz: float,
         objective: Objective,
@@ -85,7 +96,7 @@ class GovernorLoop:
         working: Callable[[], bool],
     ) -> None:
         self.orders: list[tuple[float, int, float]] = []  # when given, replica, MHz
-        self._env, self._governor, self._table, self._objective = env, governor, table, objective
+        self._env, self._governor, self._tables, self._objective = env, governor, tables, objective
         self.boost_mhz, self._clocks_mhz, self._step_tokens = boost_mhz, clocks_mhz, step_tokens
         self.locks, self._replicas, self._working = locks, replicas, working
         self._period_s, self._delay_s, self._window_s = period_s, delay_s, window_s
@@ -101,7 +112,7 @@ class GovernorLoop:
                 load = self._load(replica)
                 if load is None:
                     continue
-                mhz = self._governor.choose(load, self._table, self._clocks_mhz, self._objective)
+                mhz = self._governor.choose(load, self._tables[number], self._clocks_mhz, self._objective)
                 if mhz != self._ordered[number]:
                     self._ordered[number] = mhz
                     self.orders.append((self._env.now, number, mhz))

@@ -25,6 +25,7 @@ from sim.scenario import Scenario
 from sim.serving.attribution import Attribution
 from sim.serving.deployment import Deployment
 from sim.serving.energy import run_watts
+from sim.serving.shapes import first_gpus, gpus_used, ranks_of, replicas_of, shapes_of
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -132,13 +133,14 @@ def _served(
     awake: AwakeJoules | None,
 ) -> ServedEnergy:
     """Phases from sums over runs; watts of servers from the same joules, window by window."""
-    replicas = scenario.serving.replicas
-    ranks = deployment.gpus_per_replica // len(attributions)
-    servers = -(-replicas * deployment.gpus_per_replica // deployment.node.gpus)
+    replicas = replicas_of(deployment, scenario.serving.replicas)
+    ranks = ranks_of(deployment, replicas) // len(attributions)
+    used = gpus_used(deployment, replicas)
+    servers = -(-used // deployment.node.gpus)
     width_s = max(WINDOW_S, duration_s * max(servers, replicas) / MOST_CELLS)
     windows = Windows.of(begin_s, duration_s, width_s)
     replica, start_s = runs["replica"].astype(np.int64), runs["start_s"]
-    waiting = _awake_j(deployment, windows, replicas, awake)
+    waiting = awake_joules(deployment, windows, replicas, awake)
     gpu_j = np.zeros((servers, windows.count))
     phases = np.zeros(2)
     waiting_j = 0.0
@@ -148,24 +150,28 @@ def _served(
         instead = power_model(deployment.gpu).awake_w * attribution.busy_s
         if awake is not None:
             instead = awake.until(replica, end_s) - awake.until(replica, start_s)
-        share = prompt_share(runs, attribution)
-        phases += ranks * np.array([np.sum(share * active), np.sum((1.0 - share) * active)])
-        waiting_j += ranks * float(waiting.sum() - instead.sum())
+        share, of_run = prompt_share(runs, attribution), ranks[replica]
+        phases += np.array([np.sum(of_run * share * active), np.sum(of_run * (1.0 - share) * active)])
+        waiting_j += float(np.dot(ranks, waiting.sum(axis=1)) - np.dot(of_run, instead))
         per_gpu = waiting + windows.spread(replica, replicas, start_s, end_s, active - instead)
         of_replica, server, gpus = _places(deployment, replicas, index, ranks)
         np.add.at(gpu_j, server, gpus[:, None] * per_gpu[of_replica])
     unused_w = power_model(deployment.gpu).idle_w
-    left = servers * deployment.node.gpus - replicas * deployment.gpus_per_replica  # all on the last server
+    left = servers * deployment.node.gpus - used  # all on the last server
     gpu_j[-1] += left * unused_w * np.diff(windows.edges_s)
+    unused_j = unused_w * (deployment.gpus_total - used) * duration_s
+    if awake is not None and scenario.power is not None and scenario.power.scaler is not None:
+        free_s = _free_gpu_s(deployment, windows, replicas, awake)
+        gpu_j += unused_w * free_s
+        unused_j += unused_w * float(free_s.sum())
     cpu_share = CPU_SHARE if scenario.power is None else scenario.power.cpu_share
     wall_w = _wall_w(deployment, gpu_j / np.diff(windows.edges_s), scenario.cluster.nodes, cpu_share)
     bill = section.site_of().bill(windows.edges_s, wall_w)
     waiting_j = 0.0 if abs(waiting_j) < 1e-12 * float(phases.sum()) else waiting_j  # less is rounding
-    unused_j = unused_w * (deployment.gpus_total - replicas * deployment.gpus_per_replica) * duration_s
     return ServedEnergy(float(phases[0]), float(phases[1]), waiting_j, unused_j, bill)
 
 
-def _awake_j(deployment: Deployment, windows: Windows, replicas: int, awake: AwakeJoules | None) -> Floats:
+def awake_joules(deployment: Deployment, windows: Windows, replicas: int, awake: AwakeJoules | None) -> Floats:
     """What a GPU of each replica would draw without work in each window: (replicas, windows)."""
     if awake is None:
         watts = np.full((replicas, 1), power_model(deployment.gpu).awake_w)
@@ -175,11 +181,22 @@ def _awake_j(deployment: Deployment, windows: Windows, replicas: int, awake: Awa
     return np.asarray(np.diff(so_far.reshape(replicas, windows.count + 1), axis=1))
 
 
-def _places(deployment: Deployment, replicas: int, stage: int, ranks: int) -> tuple[Counts, Counts, Counts]:
+def _free_gpu_s(deployment: Deployment, windows: Windows, replicas: int, awake: AwakeJoules) -> Floats:
+    """GPU-seconds of each server's replicas in which none of them was there: (servers, windows)."""
+    ranks = ranks_of(deployment, replicas)
+    of_replica, server, gpus = _places(deployment, replicas, 0, ranks)
+    own = of_replica < shapes_of(deployment, replicas)[0].replicas  # who have all GPUs once
+    free_s = np.bincount(server[own], gpus[own])[:, None] * np.diff(windows.edges_s)
+    np.subtract.at(free_s, server, gpus[:, None] * awake.held_s(windows.edges_s)[of_replica])
+    return np.asarray(free_s)
+
+
+def _places(deployment: Deployment, replicas: int, stage: int, ranks: Counts) -> tuple[Counts, Counts, Counts]:
     """Replica, server and how many GPUs of the replica's stage it holds; replicas fill servers one after another."""
-    first = np.arange(replicas) * deployment.gpus_per_replica + stage * ranks
-    server = (first[:, None] + np.arange(ranks)) // deployment.node.gpus
-    pairs = np.stack([np.repeat(np.arange(replicas), ranks), server.ravel()])
+    first = first_gpus(deployment, replicas) + stage * ranks
+    within = np.arange(ranks.sum()) - np.repeat(np.cumsum(ranks) - ranks, ranks)
+    server = (np.repeat(first, ranks) + within) // deployment.node.gpus
+    pairs = np.stack([np.repeat(np.arange(replicas), ranks), server])
     found, gpus = np.unique(pairs, axis=1, return_counts=True)
     return found[0], found[1], gpus
 

@@ -33,7 +33,8 @@ class Pace:
     def price(self, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> tuple[float, float, float, int]:
         """The clock of the next step, and `StageCost.price` at it."""
         clock, cost = self._prefill if load.tokens else self._decode
-        return (clock, *cost.price(load, decodes, padding, pool))
+        seconds, slope_s, steps = cost.price(load, decodes, padding, pool)
+        return clock, seconds, slope_s, steps
 
     def steady(self, steps: int, slope_s: float, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> int:
         """How many of so many steps surely keep the clock of the first, which was priced last."""
@@ -44,16 +45,23 @@ class ThrottledPace(Pace):
     """No faster than GPUs' power limit allows either: a step that would exceed it runs at a lower clock."""
 
     def __init__(self, cost_at: CostAt, clocks: PhaseClocks, throttle: Throttle) -> None:
-        super().__init__(cost_at, clocks)
         self._throttle = throttle
+        super().__init__(cost_at, clocks)
         # Of the step priced last: its clock, what it draws too much there, and the clock above that it does not keep.
-        self._clock, self._excess_j, self._above = 1.0, 0.0, 0.0
+        self._clock, self._excess, self._excess_j, self._above = 1.0, self._decode_excess, 0.0, 0.0
+
+    def _set(self, clocks: PhaseClocks) -> None:
+        super()._set(clocks)
+        self._prefill_excess, self._decode_excess = (self._throttle.at(at) for at in (clocks.prefill, clocks.decode))
 
     def price(self, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> tuple[float, float, float, int]:
         """The clock of the next step, and `StageCost.price` at it."""
-        clock, seconds, slope_s, steps = super().price(load, decodes, padding, pool)
-        excess_j = self._throttle.at(clock).joules(seconds, load, decodes, padding, pool)
-        self._clock, self._excess_j, self._above = clock, excess_j, 0.0
+        (clock, cost), excess = self._decode, self._decode_excess
+        if load.tokens:
+            (clock, cost), excess = self._prefill, self._prefill_excess
+        seconds, slope_s, steps = cost.price(load, decodes, padding, pool)
+        excess_j = excess.joules(seconds, load, decodes, padding, pool)
+        self._clock, self._excess, self._excess_j, self._above = clock, excess, excess_j, 0.0
         if excess_j <= 0.0:
             return clock, seconds, slope_s, steps
         found: dict[float, tuple[Price, float]] = {clock: ((seconds, slope_s, steps), excess_j)}
@@ -65,6 +73,7 @@ class ThrottledPace(Pace):
             return found[share]
 
         self._clock, self._above = self._throttle.clock(clock, lambda share: at(share)[1] <= 0.0)
+        self._excess = self._throttle.at(self._clock)
         price, self._excess_j = at(self._clock)
         return (self._clock, *price)
 
@@ -75,7 +84,7 @@ class ThrottledPace(Pace):
         if steps < 2:
             return steps
         later = steps - 1
-        grown_j = self._throttle.at(self._clock).growth(slope_s, load, decodes, pool) * later
+        grown_j = self._excess.growth(slope_s, load, decodes, pool) * later
         if self._excess_j <= 0.0 < self._excess_j + grown_j:
             return 1
         if self._above in (0.0, self._clock):  # the limit does not bind, or the clock cannot fall

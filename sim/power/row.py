@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simpy
@@ -15,6 +17,9 @@ from policies.power import UNLOCKED, Locks, RowPolicy, RowView
 from sim.power.locks import ClockLock
 from sim.power.meter import ReplicaMeter
 from sim.power_section import PowerSection
+
+if TYPE_CHECKING:
+    from sim.power.training_row import TrainingServers
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +35,7 @@ class RowLog:
     changes: list[tuple[float, float | None, float | None, bool]] = field(
         default_factory=list
     )  # in effect from then on: MHz of low and high priority (None: no lock), and whether the brake holds
+    classes: dict[str, Floats] = field(default_factory=dict)  # share of each server that is a class's: (servers,)
 
     @property
     def row_w(self) -> Floats:
@@ -53,8 +59,9 @@ class RowLoop:
         pools: Mapping[str, Sequence[ClockLock]],  # by priority
         boost_mhz: float,
         working: Callable[[], bool],
+        training: TrainingServers | None = None,
     ) -> None:
-        self.log = RowLog()
+        self.log, self.training = RowLog(), training
         self._env, self._section, self._policy, self._limit_w = env, section, policy, limit_w
         self._meter, self._server, self._server_of, self._idle_gpu_w = meter, server, server_of, idle_gpu_w
         serving = np.bincount(server_of, minlength=len(idle_gpu_w)) > 0
@@ -63,6 +70,8 @@ class RowLoop:
         self._ordered, self._in_effect, self._on_their_way = UNLOCKED, UNLOCKED, 0
         self._braked = False  # ordered
         self._brake_holds = False
+        self._acted_s = -inf
+        self._lately: deque[tuple[float, float]] = deque()  # when known, and watts: as far as the policy looks back
         env.process(self._read())
 
     def _read(self) -> Generator[simpy.Event, Any, None]:
@@ -77,6 +86,9 @@ class RowLoop:
             before = joules
             gpu_w = self._idle_gpu_w + np.bincount(self._server_of, replica_w, len(self._idle_gpu_w))
             server_w = self._server.watts(gpu_w, self._cpu_share)
+            if self.training is not None:
+                trained_w = self.training.mean_watts(env.now - period, env.now)
+                server_w, gpu_w = np.append(server_w, trained_w[:, 0]), np.append(gpu_w, trained_w[:, 1])
             self.log.t_s.append(env.now)
             self.log.gpu_w.append(gpu_w)
             self.log.server_w.append(server_w)
@@ -86,14 +98,27 @@ class RowLoop:
         if self._section.telemetry_delay_s > 0.0:
             yield self._env.timeout(self._section.telemetry_delay_s)
         self._watch_brake(watts)
-        view = RowView(self._env.now, watts, self._limit_w, self._ordered, self._on_their_way == 0)
-        locks = self._policy.decide(view)
+        locks = self._policy.decide(self._view(watts))
         if locks != self._ordered:
             self._ordered, self._on_their_way = locks, self._on_their_way + 1
             self.log.orders.append((self._env.now, locks))
             yield self._env.timeout(self._section.actuation_delay_s)
             self._in_effect, self._on_their_way = locks, self._on_their_way - 1
             self._act()
+
+    def _view(self, watts: float) -> RowView:
+        now_s, lately = self._env.now, self._lately
+        lately.append((now_s, watts))
+        while lately[0][0] < now_s - self._policy.looks_back_s:
+            lately.popleft()
+        return RowView(
+            now_s, watts, self._limit_w, self._ordered, self._on_their_way == 0,
+            acting=self._in_effect,
+            settled_s=0.0 if self._braked else now_s - self._acted_s,
+            highest_w=max(known_w for _, known_w in lately),
+            training=None if self.training is None else self.training.profile,
+            has_low_priority=len(self._pools["low"]) > 0,
+        )  # fmt: skip
 
     def _watch_brake(self, watts: float) -> None:
         """The hardware's own protection: every GPU to its lowest clock, and back once the row is well below."""
@@ -110,12 +135,17 @@ class RowLoop:
         self._act()
 
     def _act(self) -> None:
-        """Lock the clocks of both pools as ordered."""
-        now_s, low, high = self._env.now, self._in_effect.low_mhz, self._in_effect.high_mhz
-        self.log.changes.append((now_s, low, high, self._brake_holds))
-        for name, mhz in (("low", low), ("high", high)):
-            clock = 1.0 if mhz is None else mhz / self._boost_mhz
-            if self._brake_holds:
-                clock = min(clock, self._section.brake_clock_mhz / self._boost_mhz)
-            for lock in self._pools[name]:
-                lock.ask("row", clock, now_s)
+        """Lock the clocks of all pools as ordered."""
+        self._acted_s, low, high = self._env.now, self._in_effect.low_mhz, self._in_effect.high_mhz
+        self.log.changes.append((self._env.now, low, high, self._brake_holds))
+        self._lock(self._pools["low"], low, self._boost_mhz)
+        self._lock(self._pools["high"], high, self._boost_mhz)
+        if self.training is not None:
+            self._lock([self.training.lock], self._in_effect.training_mhz, self.training.boost_mhz)
+
+    def _lock(self, locks: Sequence[ClockLock], mhz: float | None, boost_mhz: float) -> None:
+        clock = 1.0 if mhz is None else mhz / boost_mhz
+        if self._brake_holds:
+            clock = min(clock, self._section.brake_clock_mhz / boost_mhz)
+        for lock in locks:
+            lock.ask("row", clock, self._env.now)

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil
 
+import numpy as np
+
 from hardware_models.power import power_model
 from sim.serving.chunk_load import ChunkLoad
 from sim.serving.decode_pool import DecodePool
 from sim.serving.deployment import Deployment
 from sim.serving.energy import SAMPLING_S_PER_SEQUENCE, flop_per_row
 from sim.serving.step_cost import StageCost
-from workloads.models.operators import LayerRange, attention_shapes
+from workloads.models.operators import attention_shapes, split_layers
 
 STEPS = 64  # of the boost clock, between which a clock is sought; NVIDIA's are 15 MHz apart, 1 % of boost
 LOWEST = 10  # of these: no device is locked much below 200 MHz
@@ -29,24 +31,25 @@ class Excess:
 
     def __init__(self, stage: StageCost, rates: Rates) -> None:
         self._stage, self._rates = stage, rates
-        self._of_rows: dict[int, float] = {}
-        self._of_samples: dict[int, float] = {}
+        self._of_rows: list[float] = []  # what everything but attention adds, over steps that only take their time:
+        self._of_samples: list[float] = []  # of so many rows, and of so many sampled rows
+        self._step_j, self._per_second = rates.step_j, rates.per_second
+        self._a_key, self._a_pair, self._a_prompt_key = rates.plain
 
     def joules(self, seconds: float, load: ChunkLoad, decodes: int, padding: int, pool: DecodePool) -> float:
         """Of the next step, which takes so long; above 0: it does not fit."""
-        rates, samples = self._rates, decodes + padding
-        rows = load.tokens + samples
+        tokens, samples = load.tokens, decodes + padding
+        rows = tokens + samples
         samples += load.chunks
-        body, head = self._of_rows.get(rows), self._of_samples.get(samples)
-        if body is None or head is None:
-            body, head = self._tabulate(rows, samples)
-        found = body + head + rates.step_j + rates.per_second * seconds
+        if rows >= len(self._of_rows) or samples >= len(self._of_samples):
+            self._tabulate()
+        found = self._of_rows[rows] + self._of_samples[samples] + self._step_j + self._per_second * seconds
         if decodes:
-            found += rates.plain[0] * (pool.context + decodes)
-        if load.tokens:
-            found += rates.plain[1] * load.pairs + rates.plain[2] * load.context
-        if rates.windowed is not None:
-            a_key, a_pair, a_prompt_key = rates.windowed
+            found += self._a_key * (pool.context + decodes)
+        if tokens:
+            found += self._a_pair * load.pairs + self._a_prompt_key * load.context
+        if self._rates.windowed is not None:
+            a_key, a_pair, a_prompt_key = self._rates.windowed
             if decodes:
                 found += a_key * (pool.window_context + pool.window_growth)
             found += a_pair * load.window_pairs + a_prompt_key * load.window_context
@@ -65,37 +68,39 @@ class Excess:
                 found += a_pair * new * new + a_prompt_key * new
         return found
 
-    def _tabulate(self, rows: int, samples: int) -> tuple[float, float]:
-        """What everything but attention adds, over steps that only take their time."""
-        rates, table = self._rates, self._stage.rows
-        launch_s, read = table.step(rows, 0)
-        body = rates.byte_j * read + rates.row_j * rows - rates.busy_w * launch_s
-        launch_s, read = table.step(0, samples)
-        head = rates.byte_j * read + rates.sample_j * samples - rates.busy_w * launch_s
-        self._of_rows[rows], self._of_samples[samples] = body, head
-        return body, head
+    def _tabulate(self) -> None:
+        """As far as the step was priced, which it always is first."""
+        rates, (body, head) = self._rates, self._stage.rows.launches_and_reads()
+        for found, (launch_s, read), each_j in (
+            (self._of_rows, body, rates.row_j),
+            (self._of_samples, head, rates.sample_j),
+        ):
+            found[:] = (rates.byte_j * read + each_j * np.arange(len(read)) - rates.busy_w * launch_s).tolist()
 
 
 class Rates:
-    """What draws how much on one GPU of a replica at one clock."""
+    """What draws how much on one GPU of pipeline stage `index` of a replica at one clock."""
 
-    def __init__(self, deployment: Deployment, stage: StageCost, limit_w: float, clock: float) -> None:
+    def __init__(self, deployment: Deployment, index: int, limit_w: float, clock: float) -> None:
         gpu, architecture, dtypes = deployment.gpu, deployment.architecture, deployment.dtypes
-        tp = deployment.gpus_per_replica
-        everything = LayerRange(0, architecture.num_layers, architecture.num_layers)
+        stages = deployment.stages_at(clock)
+        stage, tp = stages[index], deployment.gpus_per_replica // len(stages)
+        layers = split_layers(architecture.num_layers, len(stages))[index]
         watts = power_model(gpu).step_demand
         awake_w = watts(0.0, 0.0, 0.0, clock)
         self.busy_w = watts(1.0, 0.0, 0.0, clock) - awake_w
         flop_j = (watts(0.0, 1.0, 0.0, clock) - awake_w) / gpu.peak_flop_per_s[dtypes.activation]
         self.byte_j = (watts(0.0, 0.0, 1.0, clock) - awake_w) / gpu.memory_bandwidth_bytes_per_s
         self.per_second = awake_w + self.busy_w - limit_w
-        row_flop, sample_flop = flop_per_row(architecture, everything, tp)
+        row_flop, sample_flop = flop_per_row(architecture, layers, tp)
+        if layers.stop < layers.total:  # another stage has the output head
+            sample_flop = 0.0
         own_s = stage.host_s_per_sequence - min(stage.host_s_per_sequence, SAMPLING_S_PER_SEQUENCE)
         self.row_j = flop_j * row_flop
         self.sample_j = flop_j * sample_flop - self.busy_w * own_s
         self.step_j = -self.busy_w * stage.host_s_per_step
         sums = {False: [0.0, 0.0, 0.0], True: [0.0, 0.0, 0.0]}
-        for shape in attention_shapes(architecture, tp, everything):
+        for shape in attention_shapes(architecture, tp, layers):
             decode = shape.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=dtypes)
             prefill = shape.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=dtypes)
             of = sums[bool(shape.window)]
@@ -107,10 +112,10 @@ class Rates:
 
 
 class Throttle:
-    """Of the GPUs of replicas with one pipeline stage."""
+    """Of the GPUs of one pipeline stage of replicas."""
 
-    def __init__(self, deployment: Deployment, limit_w: float) -> None:
-        self._deployment, self._limit_w = deployment, limit_w
+    def __init__(self, deployment: Deployment, limit_w: float, index: int = 0) -> None:
+        self._deployment, self._limit_w, self._index = deployment, limit_w, index
         self._at: dict[float, Excess] = {}
         self._last = STEPS  # the clock found last, of these steps
 
@@ -118,8 +123,8 @@ class Throttle:
         """What steps draw too much at a clock."""
         found = self._at.get(clock)
         if found is None:
-            stage = self._deployment.stages_at(clock)[0]
-            found = self._at[clock] = Excess(stage, Rates(self._deployment, stage, self._limit_w, clock))
+            stage = self._deployment.stages_at(clock)[self._index]
+            found = self._at[clock] = Excess(stage, Rates(self._deployment, self._index, self._limit_w, clock))
         return found
 
     def clock(self, most: float, fits: Callable[[float], bool]) -> tuple[float, float]:

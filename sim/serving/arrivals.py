@@ -10,7 +10,6 @@ import simpy
 
 from policies.serving import ReplicaView
 from sim.serving.inbox import NEVER
-from sim.serving.placement import Placement
 from workloads.request import RequestTable
 
 
@@ -21,7 +20,14 @@ class Destination(ReplicaView, Protocol):
         """Take a request at its arrival."""
 
 
-def assign(requests: RequestTable, placement: Placement, replicas: int, random: np.random.Generator) -> list[list[int]]:
+class Places(Protocol):
+    """Who says where a request goes."""
+
+    def replica(self, index: int, replicas: Sequence[ReplicaView], now_s: float, random: np.random.Generator) -> int:
+        """Of a request, at its arrival; asked in order of arrival."""
+
+
+def assign(requests: RequestTable, placement: Places, replicas: int, random: np.random.Generator) -> list[list[int]]:
     """Requests of each replica, in order of arrival, for a router that asks nobody."""
     assigned: list[list[int]] = [[] for _ in range(replicas)]
     if replicas == 1:
@@ -47,7 +53,7 @@ class ArrivalProcess:
     """Routes each request when it arrives."""
 
     def __init__(
-        self, environment: simpy.Environment, requests: RequestTable, placement: Placement, random: np.random.Generator
+        self, environment: simpy.Environment, requests: RequestTable, placement: Places, random: np.random.Generator
     ) -> None:
         self.next_s = float(requests.arrival_s[0])
         self._environment = environment

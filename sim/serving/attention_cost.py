@@ -26,6 +26,7 @@ KNOTS = np.unique(np.concatenate([[1.0], np.round(2.0 ** np.arange(2.0, 21.25, 0
 KNOT_LIST = KNOTS.tolist()
 BEYOND = 1e15  # tokens: no context is longer
 TOKENS = 2048  # new tokens tabulated at once
+COLUMNS = 5  # of what is kept of decoding: see `DecodeCost.tabulate`
 
 Line = tuple[float, float, float]  # seconds: constant, a pair, a key
 
@@ -41,13 +42,13 @@ class DecodeCost:
         self.knots = KNOT_LIST
         self.rows: dict[int, list[Interval]] = {}
         self._split: dict[int, Floats] = {}  # sequences -> (columns, knots): see `tabulate`
+        self._tables, self._tabled = np.zeros((COLUMNS, 1, len(KNOTS))), np.zeros(1, bool)  # the same, and which are in
 
     def parts(self, sequences: Ints, context: Floats) -> Parts:
         """Of many steps, at least one, each with sequences."""
-        kinds, where = np.unique(sequences, return_inverse=True)
-        tables = np.stack([self._columns(s) for s in kinds.tolist()])  # (kinds, columns, knots)
+        tables = self._columns_of(sequences)
         j = np.searchsorted(KNOTS, np.maximum(context / sequences, 1.0), side="right") - 1
-        value, slope, launch, compute, sigma = (tables[where, column, j] for column in range(5))
+        value, slope, launch, compute, sigma = tables[:, sequences, j]
         busy = value + slope * (context - sequences * KNOTS[j]) - launch
         return Parts(launch, busy, compute > 0.0, np.zeros(len(busy)), slope, sigma)
 
@@ -55,10 +56,21 @@ class DecodeCost:
         """KV read from one rank's memory at such total contexts."""
         return self._bytes_per_token * context
 
-    def _columns(self, sequences: int) -> Floats:
-        if sequences not in self._split:
-            self.tabulate(sequences)
-        return self._split[sequences]
+    def _columns_of(self, sequences: Ints) -> Floats:
+        """Columns of at least these numbers of sequences: (columns, sequences, knots)."""
+        most = int(sequences.max())
+        if most >= self._tables.shape[1]:
+            wider = np.zeros((COLUMNS, 2 * most, len(KNOTS)))
+            wider[:, : self._tables.shape[1]] = self._tables
+            self._tables = wider
+            self._tabled = np.append(self._tabled, np.zeros(2 * most - len(self._tabled), bool))
+        missing = sequences[~self._tabled[sequences]]
+        for number in np.unique(missing).tolist() if len(missing) else ():
+            if number not in self._split:
+                self.tabulate(number)
+            self._tables[:, number] = self._split[number]
+            self._tabled[number] = True
+        return self._tables
 
     def tabulate(self, sequences: int) -> list[Interval]:
         """Intervals of total context for so many sequences; keeps columns over knots: seconds, slope, launch, whether
@@ -91,7 +103,8 @@ class PrefillCost:
         device.peak_flop_per_s(op.dtype)  # refuses a format without arithmetic
         self._kernel = device.kernel(op)
         self._bytes_per_token = shape.layers * float(op.stored_bytes)
-        self._blocks: dict[tuple[int, int], Floats] = {}  # (chunks, block of tokens) -> (tokens, 1 + 3 lines)
+        self._blocks = np.empty((0, TOKENS, 0))  # of new tokens: (blocks, tokens, 1 + 3 lines), with room for more
+        self._places = np.full((8, 4), -1)  # (chunks, block of tokens) -> which of these; -1: not priced yet
         self._compute_lines = 0
         self._cache: dict[tuple[int, int], tuple[float, list[Line]]] = {}
 
@@ -121,18 +134,14 @@ class PrefillCost:
 
     def parts(self, tokens: Ints, chunks: Ints, pairs: Floats, context: Floats) -> Parts:
         """Of many steps, at least one, each with chunks."""
-        launch, busy, compute, per_pair, per_key, sigma = result = np.zeros((6, len(tokens)))
-        for number in np.unique(chunks).tolist():
-            chosen = np.flatnonzero(chunks == number)
-            rows = self._gather(tokens[chosen], number)
-            lines = rows[:, 1:].reshape(len(chosen), -1, 3)
-            values = lines[:, :, 0] + lines[:, :, 1] * pairs[chosen, None] + lines[:, :, 2] * context[chosen, None]
-            best, at = np.argmax(values, axis=1), np.arange(len(chosen))
-            longest, arithmetic = values[at, best], best < self._compute_lines
-            regime = np.where(rows[:, 0] > longest, 0, np.where(arithmetic, 2, 1))
-            spread = self._kernel.spread[regime]
-            result[:, chosen] = [rows[:, 0], longest, arithmetic, lines[at, best, 1], lines[at, best, 2], spread]
-        return Parts(launch, busy, compute > 0.0, per_pair, per_key, sigma)
+        rows = self._gather(tokens, chunks)
+        lines = rows[:, 1:].reshape(len(tokens), -1, 3)
+        values = lines[:, :, 0] + lines[:, :, 1] * pairs[:, None] + lines[:, :, 2] * context[:, None]
+        best, at = np.argmax(values, axis=1), np.arange(len(tokens))
+        longest, arithmetic = values[at, best], best < self._compute_lines
+        regime = np.where(rows[:, 0] > longest, 0, np.where(arithmetic, 2, 1))
+        spread = np.asarray(self._kernel.spread)[regime]
+        return Parts(rows[:, 0], longest, arithmetic, lines[at, best, 1], lines[at, best, 2], spread)
 
     def read_bytes(self, context: Floats) -> Floats:
         """KV read from one rank's memory at such total contexts."""
@@ -148,18 +157,44 @@ class PrefillCost:
 
     def _row(self, tokens: int, chunks: int) -> Floats:
         """Launch seconds, then constant, seconds a pair and seconds a key of each line."""
-        block = (tokens - 1) // TOKENS
-        if (chunks, block) not in self._blocks:
-            self._blocks[chunks, block] = self._tabulate(chunks, block)
-        return np.asarray(self._blocks[chunks, block][(tokens - 1) % TOKENS])
+        block, inside = divmod(tokens - 1, TOKENS)
+        if not (chunks < self._places.shape[0] and block < self._places.shape[1] and self._places[chunks, block] >= 0):
+            self._add(chunks, block)
+        return np.asarray(self._blocks[self._places[chunks, block], inside])
 
-    def _gather(self, tokens: NDArray[np.int64], chunks: int) -> Floats:
-        """Rows of many steps of so many chunks: (steps, columns)."""
+    def _gather(self, tokens: Ints, chunks: Ints) -> Floats:
+        """Rows of many steps: (steps, columns)."""
         block, inside = np.divmod(tokens - 1, TOKENS)
-        kinds, where = np.unique(block, return_inverse=True)
-        for kind in kinds.tolist():
-            self._row(kind * TOKENS + 1, chunks)
-        return np.asarray(np.stack([self._blocks[chunks, kind] for kind in kinds.tolist()])[where, inside])
+        if chunks.max() >= self._places.shape[0] or block.max() >= self._places.shape[1]:
+            self._widen(int(chunks.max()), int(block.max()))
+        places = self._places[chunks, block]
+        if places.min() < 0:
+            for pair in sorted(set(zip(chunks[places < 0].tolist(), block[places < 0].tolist(), strict=True))):
+                self._add(*pair)
+            places = self._places[chunks, block]
+        return np.asarray(self._blocks[places, inside])
+
+    def _add(self, chunks: int, block: int) -> None:
+        """Price a block of tokens in so many chunks."""
+        made = self._tabulate(chunks, block)
+        self._widen(chunks, block)
+        place = int(self._places.max()) + 1
+        if place >= len(self._blocks):
+            wider = np.empty((max(8, 2 * place), *made.shape))
+            if place:
+                wider[:place] = self._blocks
+            self._blocks = wider
+        self._blocks[place] = made
+        self._places[chunks, block] = place
+
+    def _widen(self, chunks: int, block: int) -> None:
+        """Make room for the place of such a block."""
+        have = self._places.shape
+        if chunks < have[0] and block < have[1]:
+            return
+        wider = np.full((max(have[0], 2 * chunks), max(have[1], 2 * block)), -1)
+        wider[: have[0], : have[1]] = self._places
+        self._places = wider
 
     def _tabulate(self, chunks: int, block: int) -> Floats:
         tokens = np.maximum(np.arange(block * TOKENS + 1.0, (block + 1) * TOKENS + 1.0), chunks)

@@ -38,22 +38,32 @@ class Attribution:
         """Index into BOUNDS of what took most of each run: (runs,)."""
         return np.asarray(np.argmax(self.seconds, axis=0))
 
+    def part(self, which: slice) -> Attribution:
+        """Of some of the runs."""
+        return Attribution(*(getattr(self, name)[..., which] for name in FIELDS))
+
 
 FIELDS = tuple(field.name for field in fields(Attribution))
+PORTION = 250_000  # runs attributed at once: what is in the making takes no more memory than what is made
+PRICED_BY = (  # columns of runs that say what they cost
+    "work_steps", "prefill_tokens", "chunks", "pairs", "chunk_context", "decode_seqs", "padding_rows",
+    "context_tokens", "window_context", "window_growing", "window_pairs", "window_chunk_context", "copy_s",
+    "transfer_s",
+)  # fmt: skip
 
 
 class _Tally:
     """Sums over the operators of a stage, for all runs at once."""
 
     def __init__(self, stage: StageCost, steps: Floats, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> None:
-        first = stage.rows.by_bound(rows, samples)
+        first, unsure, read = stage.rows.prices(rows, samples)
         self.steps = steps
         self.later = np.maximum(0.0, 0.5 * steps * (steps - 1.0))
         self.linear_s = first.sum(axis=0)
         self.first_s = self.linear_s.copy()
         self.seconds = first * steps
-        self.unsure = stage.rows.unsure(rows, samples) * steps
-        self.read = stage.rows.read_bytes(rows, samples) * steps
+        self.unsure = unsure * steps
+        self.read = read * steps
         self.elastic = np.zeros(len(steps))
         self.attention = np.zeros((len(ATTENTION), len(steps)))
 
@@ -74,19 +84,34 @@ class _Tally:
 def attribute_stages(runs: dict[str, Floats], stages_at: Callable[[float], list[StageCost]]) -> list[Attribution]:
     """Split the time of each run, one attribution a stage, by the prices at the clock that each run had."""
     clocks, which = np.unique(runs["clock"], return_inverse=True)
-    if len(clocks) < 2:
+    count = len(which)
+    if len(clocks) < 2 and count <= PORTION:
         stages = stages_at(float(clocks[0]) if len(clocks) else 1.0)
         return [attribute(runs, stage, first_stage=i == 0) for i, stage in enumerate(stages)]
-    at_clock = []
-    for i in range(len(clocks)):
-        chosen = which == i
-        at_clock.append(attribute_stages({name: column[chosen] for name, column in runs.items()}, stages_at))
-    order = np.argsort(np.concatenate([np.flatnonzero(which == i) for i in range(len(clocks))]))
-    return [_joined(parts, order) for parts in zip(*at_clock, strict=True)]
+    result = [_room(count) for _ in stages_at(float(clocks[0]))]
+    order = np.argsort(which, kind="stable")
+    edges = np.searchsorted(which[order], np.arange(len(clocks) + 1))
+    for clock, first, last in zip(clocks.tolist(), edges, edges[1:], strict=False):
+        for begin in range(first, last, PORTION):
+            chosen = order[begin : min(begin + PORTION, last)]
+            portion = {name: runs[name][chosen] for name in PRICED_BY}
+            for i, (whole, stage) in enumerate(zip(result, stages_at(clock), strict=True)):
+                found = attribute(portion, stage, first_stage=i == 0)
+                for name in FIELDS:
+                    getattr(whole, name)[..., chosen] = getattr(found, name)
+    return result
 
 
-def _joined(parts: Sequence[Attribution], order: NDArray[np.intp]) -> Attribution:
-    """Of all runs, from those of each clock."""
+def _room(count: int) -> Attribution:
+    """To be filled for so many runs."""
+    return Attribution(
+        np.empty((len(BOUNDS), count)), np.empty((len(FACTORS), count)), np.empty(count), np.empty(count),
+        np.empty((len(ATTENTION), count)),
+    )  # fmt: skip
+
+
+def joined(parts: Sequence[Attribution], order: NDArray[np.intp]) -> Attribution:
+    """Of all runs, from those of each clock or shape; `order` sorts these one after another."""
     columns = (np.concatenate([getattr(part, name) for part in parts], axis=-1)[..., order] for name in FIELDS)
     return Attribution(*columns)
 

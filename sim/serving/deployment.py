@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from hardware_models.errors import ImpossibleError
 from hardware_models.framework import Framework, framework
 from hardware_models.ops import Collective, DeviceOp
 from hardware_models.own_figures import own_figures
+from hardware_models.provenance import worst_grade
 from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
 from hardware_models.topology.groups import network_link, scale_up_link, tensor_fabric
 from sim.scenario import Scenario, ServingSection
@@ -37,12 +38,19 @@ from workloads.models.operators import (
     token_operators,
 )
 
-GRADES = ("measured", "quoted", "assumed")  # best first
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Replicas of one tensor-parallel size: numbers `first` to `first + replicas - 1`."""
+
+    deployment: Deployment
+    first: int
+    replicas: int
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One kind of replica, ready to run; all replicas of a scenario share it."""
+    """One kind of replica, ready to run; all replicas of a scenario share it, but for those of other shapes."""
 
     architecture: ModelArchitecture
     gpu: GpuSpec
@@ -58,6 +66,7 @@ class Deployment:
     grades: dict[str, str]  # what the times rest on -> measured, quoted or assumed
     extrapolated: tuple[str, ...] = ()  # operators larger or smaller than any their kernels were measured on
     own_figures: dict[str, str] = field(default_factory=dict)  # of the user's own hardware: figure -> what it is
+    others: tuple[Shape, ...] = ()  # replicas of other tensor-parallel sizes, on the same GPUs at other times
 
     @property
     def stages(self) -> list[StageCost]:
@@ -76,11 +85,7 @@ def deploy(scenario: Scenario) -> Deployment:
     tp, pp = serving.tensor_parallel_size, serving.pipeline_parallel_size
     _check_gpus(scenario, node)
     check_tensor_parallel(architecture, tp)
-    if pp > architecture.num_layers:
-        raise ImpossibleError(
-            f"serving.pipeline_parallel_size = {pp}: {architecture.name} has {architecture.num_layers} layers;"
-            " give at most one stage a layer"
-        )
+    _check_stages(architecture, pp)
     device, network = Device(gpu), scenario.cluster.network
     fabric = tensor_fabric(node, tp, network)
     layers = split_layers(architecture.num_layers, pp)
@@ -101,14 +106,7 @@ def deploy(scenario: Scenario) -> Deployment:
         serving=serving,
         where=f"{architecture.name} ({model.weight_dtype}, TP{tp}, PP{pp}) on {gpu.name}",
     )
-    host_bytes_per_s = Fabric(catalog.link(node.pcie), 2).bytes_per_s
-    limits = Limits(
-        kv_blocks=memory.kv_blocks,
-        block_size=serving.block_size,
-        swap_blocks=int(serving.swap_space_gib * GIB // memory.block_bytes),
-        swap_block_s=memory.block_bytes / host_bytes_per_s,
-        window=stages_at(1.0)[0].window,
-    )
+    limits = _limits(node, serving, memory, stages_at(1.0)[0].window)
     links = (fabric_links(fabric) if tp > 1 else []) + ([_stage_link(node, serving, scenario)] if pp > 1 else [])
     grades = _grades(architecture, device, profile, dtypes, links)
     return Deployment(
@@ -125,11 +123,6 @@ def _extrapolated(architecture: ModelArchitecture, device: Device, dtypes: Dtype
     operators += head_operators(architecture, rows, tp, dtypes)
     names = (o.name for o in operators if not isinstance(o.op, Collective) and bool(np.any(device.outside(o.op))))
     return tuple(dict.fromkeys(names))
-
-
-def worst_grade(grades: Iterable[str]) -> str:
-    """A result is as good as the worst it rests on."""
-    return max(grades, key=GRADES.index)
 
 
 def _grades(
@@ -167,6 +160,26 @@ def _check_gpus(scenario: Scenario, node: NodeSpec) -> None:
             f" pipeline_parallel_size = {serving.pipeline_parallel_size} need {need} GPUs; cluster.nodes ="
             f" {scenario.cluster.nodes} x {node.name} has {have}"
         )
+
+
+def _check_stages(architecture: ModelArchitecture, stages: int) -> None:
+    if stages > architecture.num_layers:
+        raise ImpossibleError(
+            f"serving.pipeline_parallel_size = {stages}: {architecture.name} has {architecture.num_layers} layers;"
+            " give at most one stage a layer"
+        )
+
+
+def _limits(node: NodeSpec, serving: ServingSection, memory: MemoryPlan, window: int) -> Limits:
+    """KV blocks on the GPU, and beside it where sequences are swapped out over its host link."""
+    host_bytes_per_s = Fabric(catalog.link(node.pcie), 2).bytes_per_s
+    return Limits(
+        kv_blocks=memory.kv_blocks,
+        block_size=serving.block_size,
+        swap_blocks=int(serving.swap_space_gib * GIB // memory.block_bytes),
+        swap_block_s=memory.block_bytes / host_bytes_per_s,
+        window=window,
+    )
 
 
 def _stage(tables: _Tables, profile: Framework, layers: LayerRange) -> StageCost:

@@ -6,6 +6,7 @@ its energy whatever sets the pace.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from hardware_models.power import Activity, power_model
 from hardware_models.specs import GpuSpec
 from sim.power.clocks import AwakeJoules
-from sim.serving.attribution import HOST, Attribution
+from sim.serving.attribution import HOST, PORTION, Attribution
 from sim.serving.deployment import Deployment
+from sim.serving.shapes import by_shape, gpus_used, ranks_of
 from workloads.models.architecture import ModelArchitecture
-from workloads.models.operators import LayerRange, attention_shapes, split_layers
+from workloads.models.operators import Dtypes, LayerRange, attention_shapes, split_layers
 from workloads.models.weights import head_weights, layer_weights
 
 Floats = NDArray[np.float64]
@@ -97,6 +99,7 @@ def stage_flop(runs: dict[str, Floats], deployment: Deployment, index: int) -> F
     return steps * linear + _attention_flop(runs, deployment, layers, tp)
 
 
+@functools.lru_cache(maxsize=64)
 def flop_per_row(architecture: ModelArchitecture, layers: LayerRange, tp: int) -> tuple[float, float]:
     """Flop of one row in the layers' products on one rank, and of one sampled row in the output head."""
     row = sum(
@@ -115,23 +118,41 @@ def _attention_flop(runs: dict[str, Floats], deployment: Deployment, layers: Lay
     later = np.maximum(0.0, 0.5 * steps * (steps - 1.0))
     new = runs["prefill_tokens"]
     flop = np.zeros(len(steps))
-    for shape in attention_shapes(deployment.architecture, tp, layers):
+    for window, a_key, a_pair in _attention_rates(deployment.architecture, tp, layers, deployment.dtypes):
         context, growth, pairs, pair_growth = runs["context_tokens"], runs["decode_seqs"], runs["pairs"], new * new
-        if shape.window:
+        if window:
             context, growth, pairs = runs["window_context"], runs["window_growing"], runs["window_pairs"]
-            pair_growth = np.where(runs["chunk_context"] - new < shape.window - 1, pair_growth, 0.0)
-        decode = shape.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=deployment.dtypes)
-        prefill = shape.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=deployment.dtypes)
-        flop += shape.layers * decode.flop * (steps * context + growth * later)
-        flop += shape.layers * prefill.flop * (steps * pairs + pair_growth * later)
+            pair_growth = np.where(runs["chunk_context"] - new < window - 1, pair_growth, 0.0)
+        flop += a_key * (steps * context + growth * later)
+        flop += a_pair * (steps * pairs + pair_growth * later)
     return flop
+
+
+@functools.lru_cache(maxsize=64)
+def _attention_rates(
+    architecture: ModelArchitecture, tp: int, layers: LayerRange, dtypes: Dtypes
+) -> list[tuple[int, float, float]]:
+    """Of each group of equal layers: window (0: none), flop a key that a decode sees, flop a pair of prompts."""
+    rates = []
+    for shape in attention_shapes(architecture, tp, layers):
+        decode = shape.decode_op(sequences=1.0, kv_tokens=1.0, dtypes=dtypes)
+        prefill = shape.prefill_op(pairs=1.0, queries=1.0, kv_tokens=1.0, dtypes=dtypes)
+        rates.append((shape.window or 0, shape.layers * float(decode.flop), shape.layers * float(prefill.flop)))
+    return rates
 
 
 def run_watts(runs: dict[str, Floats], deployment: Deployment, attribution: Attribution, index: int) -> Floats:
     """Mean watts of one GPU of pipeline stage `index` in the time it spent on each run: (runs,)."""
-    done = work(runs, deployment, attribution, index)
-    model = power_model(deployment.gpu)
-    return model.watts(done.activity(deployment.gpu, deployment.dtypes.activation), runs["clock"])
+    if deployment.others:
+        return by_shape(runs, deployment, attribution, lambda r, d, a: run_watts(r, d, a, index))
+    model, dtype, count = power_model(deployment.gpu), deployment.dtypes.activation, len(runs["clock"])
+    watts = np.empty(count)
+    for begin in range(0, count, PORTION):
+        part = slice(begin, begin + PORTION)
+        portion = {name: column[part] for name, column in runs.items()}
+        done = work(portion, deployment, attribution.part(part), index)
+        watts[part] = model.watts(done.activity(deployment.gpu, dtype), portion["clock"])
+    return watts
 
 
 def energy_use(
@@ -148,7 +169,7 @@ def energy_use(
     awake: of GPUs whose clocks are not at boost.
     """
     model = power_model(deployment.gpu)
-    ranks = deployment.gpus_per_replica // len(attributions)
+    ranks = ranks_of(deployment, replicas) // len(attributions)
     replica = runs["replica"].astype(np.int64)
     joules = np.zeros(replicas)
     for index, attribution in enumerate(attributions):
@@ -162,8 +183,12 @@ def energy_use(
             busy = awake.until(replica, start_s + elapsed) - awake.until(replica, start_s)
             waiting_j = -np.subtract(*ends) - np.bincount(replica, busy, replicas)
         joules += ranks * (active + waiting_j)
-    used = replicas * deployment.gpus_per_replica
-    unused_j = model.idle_w * (deployment.gpus_total - used) * duration_s
+    used = gpus_used(deployment, replicas)
+    unused_s = (deployment.gpus_total - used) * duration_s
+    if awake is not None:
+        held_s = awake.held_s(np.array([begin_s, begin_s + duration_s]))[:, 0]
+        unused_s += used * duration_s - float(np.dot(ranks_of(deployment, replicas), held_s))
+    unused_j = model.idle_w * unused_s
     return EnergyUse(joules, unused_j, duration_s, deployment.gpus_total, used)
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware_models.intervals import NORMAL_90
 from sim.serving.attribution import Attribution
 from sim.serving.record import run_seconds
 from sim.serving.row_costs import FACTORS
 
 Floats = NDArray[np.float64]
-NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 SAMPLE = 5_000  # requests and runs looked at: more change nothing but the wait
 WINDOW = 0.01  # a percentile's sensitivity is the mean over requests so much around it
 FEWEST = 20  # and at least so many

@@ -9,6 +9,7 @@ import numpy as np
 from sim.scenario import Scenario
 from sim.serving.deployment import Deployment
 from sim.serving.memory import GIB
+from sim.serving.shapes import gpus_used
 from sim.serving.simulate import ServingRun
 
 OVERLOAD = 0.1  # of the arrivals' span: a queue that takes longer to empty has grown all along
@@ -29,9 +30,10 @@ def notes(scenario: Scenario, run: ServingRun, columns: dict[str, Any], *, price
             f"{', '.join(deployment.extrapolated)}: of a size that no calibration of {deployment.gpu.name} saw; their"
             " error bars are doubled"
         )
-    idle = deployment.gpus_total - deployment.gpus_per_replica * len(run.replicas)
+    idle = deployment.gpus_total - gpus_used(deployment, len(run.replicas))
     if idle:
         said.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
+    said += _left_out(scenario, deployment)
     memory, serving = deployment.memory, scenario.serving
     if memory.overridden and memory.kv_blocks > memory.blocks_that_fit:
         said.append(
@@ -57,6 +59,20 @@ def notes(scenario: Scenario, run: ServingRun, columns: dict[str, Any], *, price
             " served all the same (set serving.max_model_len to reject them)"
         )
     return said + _workload_notes(scenario, columns)
+
+
+def _left_out(scenario: Scenario, deployment: Deployment) -> list[str]:
+    """Tensor-parallel sizes that a scaler could not choose."""
+    if scenario.power is None or scenario.power.scaler is None:
+        return []
+    there = {deployment.gpus_per_replica, *(shape.deployment.gpus_per_replica for shape in deployment.others)}
+    asked = scenario.power.scaler.keys.get("tensor_parallel_sizes", ())
+    return [
+        f"power.scaler.tensor_parallel_sizes: {size} is left out, since so few GPUs do not hold the model and the KV of"
+        " the longest request"
+        for size in asked
+        if size not in there
+    ]
 
 
 def _workload_notes(scenario: Scenario, columns: dict[str, Any]) -> list[str]:

@@ -16,11 +16,11 @@ from typing import Any, cast
 import simpy
 
 from policies.serving import Batch, BatchScheduler
+from sim.power.pipeline_pace import PipelinePace
 from sim.serving.engine import Engine, Lane, Limits
 from sim.serving.inbox import NEVER, Inbox
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.run import Run, slack_s
-from sim.serving.step_cost import StageCost
 
 
 class PipelineReplica(Engine):
@@ -31,7 +31,8 @@ class PipelineReplica(Engine):
         environment: simpy.Environment,
         number: int,
         scheduler: BatchScheduler,
-        stages: list[StageCost],
+        pace: PipelinePace,
+        stages: int,
         transfer_s: Callable[[int], float],
         limits: Limits,
         inbox: Inbox,
@@ -40,10 +41,10 @@ class PipelineReplica(Engine):
         exact: bool,
         next_arrival_s: Callable[[], float],
     ) -> None:
-        super().__init__(number, scheduler, limits, len(stages), inbox, run_log, request_log)
-        self._stages = stages
+        super().__init__(number, scheduler, limits, stages, inbox, run_log, request_log)
+        self._pace = pace
         self._transfer_s = transfer_s  # rows -> seconds from one stage to the next
-        self._stage_free_s = [0.0] * len(stages)
+        self._stage_free_s = [0.0] * stages
         self._ready: deque[Lane] = deque(self.lanes)  # lanes not in flight, longest waiting first
         self._flying: list[tuple[float, int, Run]] = []  # (end, lane, run), earliest end first
         self._exact = exact
@@ -115,13 +116,14 @@ class PipelineReplica(Engine):
             self.blocks.take(lane.pool.blocks_over(1))
         transfer_s = self._transfer_s(lane.load.tokens + decodes + padding)
         at, exposed_s = self.now_s + copy_s, 0.0
-        for stage, cost in enumerate(self._stages):
+        clock, seconds = self._pace.price(lane.load, decodes, padding, lane.pool)
+        for stage, stage_s in enumerate(seconds):
             if stage:
                 free_s = self._stage_free_s[stage]
                 exposed_s += min(transfer_s, max(0.0, at + transfer_s - free_s))  # the stage has nothing else to do
                 at = max(at + transfer_s, free_s)
-            at += cost.price(lane.load, decodes, padding, lane.pool)[0]
+            at += stage_s
             self._stage_free_s[stage] = at
-        run = Run(batch, self.now_s, copy_s, at - self.now_s - copy_s, 0.0, 1, decodes, padding, exposed_s)
+        run = Run(batch, self.now_s, copy_s, at - self.now_s - copy_s, 0.0, 1, decodes, padding, exposed_s, clock)
         run.end_s = at
         heappush(self._flying, (at, lane.number, run))

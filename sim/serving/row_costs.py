@@ -92,23 +92,22 @@ class RowCosts:
             self._tables[which] = np.concatenate([self._tables[which], columns], axis=1)
             table.extend(columns[: len(BOUNDS)].sum(axis=0).tolist())
 
+    def prices(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Of steps with so many rows and samples, as `Prices` has them: seconds by bound (bounds, steps), seconds
+        times their log standard deviation by factor (factors, steps), and bytes of weights read (steps,).
+        """
+        found = self._both(rows, samples, slice(None))
+        return found[: len(BOUNDS)], found[len(BOUNDS) : -1], found[-1]
+
     def by_bound(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> Floats:
         """Seconds by bound of steps with so many rows and samples: (bounds, steps)."""
         return self._both(rows, samples, slice(0, len(BOUNDS)))
 
-    def unsure(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> Floats:
-        """Seconds times their log standard deviation, by factor, of such steps: (factors, steps)."""
-        return self._both(rows, samples, slice(len(BOUNDS), len(BOUNDS) + len(FACTORS)))
-
-    def read_bytes(self, rows: NDArray[np.int64], samples: NDArray[np.int64]) -> Floats:
-        """Bytes of weights read from this device's memory in such steps: (steps,)."""
-        return np.asarray(self._both(rows, samples, slice(-1, None))[0])
-
-    def step(self, rows: int, samples: int) -> tuple[float, float]:
-        """Seconds of kernel launches, and bytes of weights read, of one step."""
-        body, head = self._tables
-        host = BOUNDS.index("host")
-        return float(body[host, rows] + head[host, samples]), float(body[-1, rows] + head[-1, samples])
+    def launches_and_reads(self) -> list[tuple[Floats, Floats]]:
+        """Of the body by rows and of the head by samples, each as far as it is priced: seconds of kernel launches, and
+        bytes of weights read.
+        """
+        return [(table[BOUNDS.index("host")], table[-1]) for table in self._tables]
 
     def _both(self, rows: NDArray[np.int64], samples: NDArray[np.int64], columns: slice) -> Floats:
         return np.asarray(self._tables[0][columns, rows] + self._tables[1][columns, samples])

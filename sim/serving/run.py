@@ -51,7 +51,7 @@ class Run:
         self.decodes = decodes
         self.padding_rows = padding_rows
         self.transfer_s = transfer_s
-        self.end_s = self.end_after(steps)
+        self.end_s = start_s + copy_s + steps * first_s + slope_s * (0.5 * steps * (steps - 1))  # as of `end_after`
 
     @property
     def first_end_s(self) -> float:

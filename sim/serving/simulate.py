@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import simpy
 
 from hardware_models.errors import DoesNotFitError
+from policies.power import Scaler
 from policies.serving import ROUTERS, SCHEDULERS, BatchScheduler, Sequence
 from sim.policy_choice import make_policy
-from sim.power.start import PowerRun, check_stages, pace, start_power
+from sim.power.scaling import Scaling, make_scaler, with_shapes
+from sim.power.start import PowerRun, check_stages, pace, pipeline_pace, start_power
 from sim.scenario import Scenario
 from sim.serving.arrivals import ArrivalProcess, assign
 from sim.serving.deployment import Deployment, deploy
@@ -19,6 +21,7 @@ from sim.serving.pipeline import PipelineReplica
 from sim.serving.placement import Placement
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
+from sim.serving.shapes import replicas_of, shapes_of
 from workloads.randomness import stream
 from workloads.request import RequestTable
 
@@ -47,9 +50,8 @@ def simulate_serving(
     are noted, in place of a plain log. Raises FleetcastError for an impossible scenario, DoesNotFitError where the
     model, or the memory set aside for one sequence, is larger than the hardware holds.
     """
-    deployment = deploy(scenario)
-    scheduler = make_scheduler(scenario, deployment)
-    check_reservation(scenario, scheduler, deployment)
+    scaler = make_scaler(scenario)
+    deployment, scheduler = _deploy(scenario, scaler, requests)
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     check_stages(scenario)
     env = simpy.Environment()
@@ -58,37 +60,60 @@ def simulate_serving(
         watch(request_log)
     columns = RequestColumns(requests)
     random = stream(scenario.seed, "router")
-    count = scenario.serving.replicas
-    placement = Placement(requests, router, count, scenario.serving.low_priority_replicas)
-    asks = router.asks_replicas and count > 1
+    scaling = None if scaler is None else Scaling(env, scenario, deployment, scaler, requests, router)
+    count = replicas_of(deployment, scenario.serving.replicas)
+    low = scenario.serving.low_priority_replicas
+    placement = Placement(requests, router, count, low) if scaling is None else scaling.placement
+    asks = scaling is not None or (router.asks_replicas and count > 1)
     assigned = [[] for _ in range(count)] if asks else assign(requests, placement, count, random)
     arrivals = ArrivalProcess(env, requests, placement, random)
     replicas: list[Replica | PipelineReplica] = []
-    for number, known in enumerate(assigned):
+    owners = [shape.deployment for shape in shapes_of(deployment, count) for _ in range(shape.replicas)]
+    for number, (own, known) in enumerate(zip(owners, assigned, strict=True)):
         inbox = Inbox(columns, known)
-        replica: Replica | PipelineReplica
-        if len(deployment.stages) == 1:
-            replica = Replica(
-                env, number, scheduler, pace(scenario, deployment), deployment.limits, inbox, run_log, request_log,
-                exact,
-            )  # fmt: skip
+        common = (own.limits, inbox, run_log, request_log, exact)
+        if len(own.stages) == 1:
+            replicas.append(Replica(env, number, scheduler, pace(scenario, own), *common))
         else:
-            replica = PipelineReplica(
-                env, number, replace(scheduler, max_num_seqs=scenario.serving.micro_batch_seqs), deployment.stages,
-                deployment.transfer_s,
-                deployment.limits, inbox, run_log, request_log, exact,
+            replicas.append(PipelineReplica(
+                env, number, replace(scheduler, max_num_seqs=scenario.serving.micro_batch_seqs),
+                pipeline_pace(scenario, own), len(own.stages), own.transfer_s, *common,
                 (lambda: arrivals.next_s) if asks else (lambda box=inbox: box.next_s),  # type: ignore[misc]
-            )  # fmt: skip
-        replicas.append(replica)
+            ))  # fmt: skip
     if asks:
-        arrivals.start(replicas)
-    power = None
-    if scenario.power is not None:
-        engines = [replica for replica in replicas if isinstance(replica, Replica)]
-        working = lambda: request_log.finished + len(request_log.rejected) < len(requests)  # noqa: E731
-        power = start_power(env, scenario, deployment, engines, run_log, working)
+        arrivals.start(replicas if scaling is None else [*replicas, scaling.lobby])
+    power = _start_power(env, scenario, deployment, replicas, run_log, request_log, scaling)
     env.run()
     return ServingRun(deployment, request_log, run_log, replicas, power)
+
+
+def _deploy(scenario: Scenario, scaler: Scaler | None, requests: RequestTable) -> tuple[Deployment, BatchScheduler]:
+    """All kinds of replicas, and the scheduler that they share."""
+    deployment = deploy(scenario)
+    scheduler = make_scheduler(scenario, deployment)
+    if scaler is not None:
+        deployment = with_shapes(scenario, deployment, scaler, requests)
+    for shape in shapes_of(deployment, scenario.serving.replicas):
+        check_reservation(scenario, scheduler, shape.deployment)
+    return deployment, scheduler
+
+
+def _start_power(
+    env: simpy.Environment,
+    scenario: Scenario,
+    deployment: Deployment,
+    replicas: list[Replica | PipelineReplica],
+    run_log: RunLog,
+    request_log: RequestLog,
+    scaling: Scaling | None,
+) -> PowerRun | None:
+    """Meters and controllers, which go on while requests are left; None where the scenario has no [power]."""
+    if scenario.power is None:
+        return None
+    engines = [replica for replica in replicas if isinstance(replica, Replica)]
+    count = len(request_log.requests)
+    working = lambda: request_log.finished + len(request_log.rejected) < count  # noqa: E731
+    return start_power(env, scenario, deployment, engines, run_log, working, scaling)
 
 
 def make_scheduler(scenario: Scenario, deployment: Deployment) -> BatchScheduler:

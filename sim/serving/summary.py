@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 from hardware_models import catalog
 from hardware_models.errors import UnknownNameError
 from hardware_models.power import power_model
+from hardware_models.provenance import worst_grade
 from hardware_models.server_power import server_power
 from sim.power.account import power_intervals, power_summary
 from sim.power.governor import governor_summary
 from sim.power.ledger import energy_account
+from sim.power.scaled_account import scaler_summary
+from sim.power.training_account import add_training
 from sim.scenario import Scenario, SloSection
 from sim.serving.attribution import Attribution
 from sim.serving.bottleneck import bottleneck_sentence
-from sim.serving.deployment import worst_grade
 from sim.serving.energy import energy_summary
 from sim.serving.error_bars import intervals
 from sim.serving.notes import notes, priced_as
 from sim.serving.row_costs import BOUNDS
+from sim.serving.shapes import gpus_used, ranks_of
 from sim.serving.simulate import ServingRun
-from sim.serving.token_gaps import token_gaps, weighted_percentiles
+from sim.serving.token_gaps import TokenGaps, token_gaps
 from workloads.models.counts import forward_flop
 from workloads.models.weights import head_weights
 
@@ -39,7 +42,7 @@ def summarise(
     done = np.isfinite(columns["e2e_s"])
     finish = columns["arrival_s"] + columns["e2e_s"]
     duration = float(np.max(finish[done]) - np.min(columns["arrival_s"])) if done.any() else 0.0
-    gaps, weights = token_gaps(runs, np.frombuffer(run.runs.joiner_gaps))
+    gaps = token_gaps(runs, np.frombuffer(run.runs.joiner_gaps))
     summary: dict[str, Any] = {
         "schema": 1,
         "name": scenario.name,
@@ -54,26 +57,21 @@ def summarise(
         "duration_s": duration,
     }
     summary |= _throughput(run, columns, done, duration)
-    summary |= _latencies(columns, gaps, weights)
+    summary |= _latencies(columns, gaps)
     summary |= _service(scenario.slo, columns, duration)
     summary |= {
-        "decode_stall_fraction": decode_stall(run, runs, gaps, weights),
+        "decode_stall_fraction": decode_stall(run, runs, gaps),
         "preemptions": int(columns["preemptions"].sum()),
         "steps": int(runs["iterations"].sum()),
         "runs": len(runs["iterations"]),
     }
+    del gaps  # of a day's row, most of a gigabyte
     summary |= _utilisation(run, columns, attributions, done, duration)
     summary |= _memory(run)
     summary["bound_by"] = bound_by(run, attributions, duration)
     summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
     summary |= _cost(run, duration, summary["output_tokens"])
-    begin_s, awake = float(np.min(columns["arrival_s"])), run.power.awake if run.power is not None else None
-    summary |= energy_summary(
-        deployment, runs, attributions, len(run.replicas), begin_s, duration, summary["output_tokens"], awake
-    )
-    summary |= power_summary(run.power, scenario.power, columns)
-    summary |= governor_summary(run.power.governor if run.power is not None else None, begin_s, duration)
-    summary |= energy_account(scenario, deployment, runs, attributions, begin_s, summary, awake)
+    _add_energy(summary, scenario, run, columns, runs, attributions)
     summary["bottleneck"] = bottleneck_sentence(summary)
     watts = power_model(deployment.gpu)
     summary["interval_90"] = intervals(summary, columns, runs, attributions, watts.sigma, watts.tdp_w)
@@ -83,6 +81,27 @@ def summarise(
     summary["grade"] = worst_grade(summary["grades"].values())
     summary["notes"] = notes(scenario, run, columns, priced=summary["usd_per_gpu_h"] is not None)
     return summary
+
+
+def _add_energy(
+    summary: dict[str, Any],
+    scenario: Scenario,
+    run: ServingRun,
+    columns: dict[str, Any],
+    runs: dict[str, Any],
+    attributions: list[Attribution],
+) -> None:
+    """Joules, watts, and what they come to at the meter; of what the summary says already."""
+    deployment, duration = run.deployment, summary["duration_s"]
+    begin_s, awake = float(np.min(columns["arrival_s"])), run.power.awake if run.power is not None else None
+    summary |= energy_summary(
+        deployment, runs, attributions, len(run.replicas), begin_s, duration, summary["output_tokens"], awake
+    )
+    summary |= power_summary(run.power, scenario.power, columns)
+    summary |= governor_summary(run.power.governor if run.power is not None else None, begin_s, duration)
+    summary |= energy_account(scenario, deployment, runs, attributions, begin_s, summary, awake)
+    add_training(summary, scenario, run.power, begin_s)
+    summary |= scaler_summary(deployment, run.power, runs, attributions, begin_s, duration)
 
 
 def _throughput(
@@ -100,12 +119,12 @@ def _throughput(
     }
 
 
-def _latencies(columns: dict[str, Any], gaps: Floats, weights: Floats) -> dict[str, dict[str, float | None]]:
+def _latencies(columns: dict[str, Any], gaps: TokenGaps) -> dict[str, dict[str, float | None]]:
     """Distributions over requests; of tbt_s over all gaps between tokens."""
     return {
         "ttft_s": _distribution(columns["ttft_s"]),
         "tpot_s": _distribution(columns["tpot_s"]),
-        "tbt_s": _weighted_distribution(gaps, weights),
+        "tbt_s": gap_distribution(gaps),
         "max_tbt_s": _distribution(columns["max_tbt_s"]),
         "e2e_s": _distribution(columns["e2e_s"]),
         "queue_s": _distribution(columns["queue_s"]),
@@ -127,24 +146,32 @@ def bound_by(run: ServingRun, attributions: list[Attribution], duration: float) 
     """Shares of stage time: compute, memory, network, host and idle sum to 1; kv_queue, which overlaps them, is the
     share of time in which the queue's head was kept waiting by a lack of KV blocks.
     """
-    elapsed = duration * len(run.replicas) * len(attributions)
+    elapsed = held_s(run, duration) * len(attributions)
     if elapsed == 0.0:
         return {f"{name}_fraction": None for name in (*BOUNDS, "idle", "kv_queue")}
     seconds = sum(a.seconds.sum(axis=1) for a in attributions)
     shares = {f"{name}_fraction": float(s / elapsed) for name, s in zip(BOUNDS, np.asarray(seconds), strict=True)}
     idle = 1.0 - sum(shares.values())
     shares["idle_fraction"] = 0.0 if abs(idle) < 1e-9 else idle  # less is rounding
-    shares["kv_queue_fraction"] = sum(replica.kv_queue_s for replica in run.replicas) / (duration * len(run.replicas))
+    shares["kv_queue_fraction"] = sum(replica.kv_queue_s for replica in run.replicas) / held_s(run, duration)
     return dict(shares)
 
 
-def decode_stall(run: ServingRun, runs: dict[str, Floats], gaps: Floats, weights: Floats) -> float | None:
+def held_s(run: ServingRun, duration: float) -> float:
+    """Seconds of all replicas from the first arrival on, less those in which a replica was not there."""
+    if run.power is None or run.power.scaler is None:
+        return duration * len(run.replicas)
+    begin_s = float(np.min(run.requests.requests.arrival_s))
+    return float(run.power.awake.held_s(np.array([begin_s, begin_s + duration])).sum())
+
+
+def decode_stall(run: ServingRun, runs: dict[str, Floats], gaps: TokenGaps) -> float | None:
     """Share of the time between tokens before the step that the next token came out of: others' prompts run alone,
     copies of KV blocks, time in the queue and recomputation after a preemption.
 
     None with pipeline parallelism, where a micro-batch's steps do not follow one another without a pause.
     """
-    between = float((gaps * weights).sum())
+    between = gaps.total_s
     if between == 0.0 or len(run.deployment.stages) > 1:
         return None
     waited = runs["gap_s"] - runs["first_s"]
@@ -184,17 +211,16 @@ def _distribution(values: Floats) -> dict[str, float | None]:
     }
 
 
-def _weighted_distribution(values: Floats, weights: Floats) -> dict[str, float | None]:
-    total = weights.sum()
-    if total == 0:
+def gap_distribution(gaps: TokenGaps) -> dict[str, float | None]:
+    """Over tokens, in seconds."""
+    if not gaps.tokens:
         return dict.fromkeys(("mean", "std", "p50", "p90", "p95", "p99", "max"))
-    mean = float((values * weights).sum() / total)
-    percentiles = weighted_percentiles(values, weights, np.asarray(PERCENTS))
+    percentiles = gaps.percentiles(np.asarray(PERCENTS))
     return {
-        "mean": mean,
-        "std": float(np.sqrt(((values - mean) ** 2 * weights).sum() / total)),
+        "mean": gaps.mean_s,
+        "std": gaps.std_s,
         **{f"p{p:g}": float(v) for p, v in zip(PERCENTS, percentiles, strict=True)},
-        "max": float(values.max()),
+        "max": gaps.longest_s,
     }
 
 
@@ -221,26 +247,27 @@ def _utilisation(
     read from the GPUs' memory, over bandwidth.
     """
     deployment = run.deployment
-    used = deployment.gpus_per_replica * len(run.replicas)
+    used = gpus_used(deployment, len(run.replicas))
     peak = deployment.gpu.peak_flop_per_s[deployment.dtypes.activation] * used
     prompt, output = (columns[name][done].astype(float) for name in ("prompt_tokens", "output_tokens"))
     flop = float(np.sum(forward_flop(deployment.architecture, prompt + output - 1.0, 0.0)))
     head = head_weights(deployment.architecture, shares_embedding=False)
     head_elements = sum(weight.elements for weight in head if weight.multiplies)
     flop += 2.0 * head_elements * float(np.sum(output - 1.0))  # forward_flop counts the head for one token a request
-    ranks = deployment.gpus_per_replica // len(deployment.stages)
-    moved = ranks * sum(float(a.read_bytes.sum()) for a in attributions)
+    ranks = ranks_of(deployment, len(run.replicas)) // len(deployment.stages)
+    of_run = ranks[run.runs.columns()["replica"].astype(np.int64)]
+    moved = sum(float(np.dot(of_run, a.read_bytes)) for a in attributions)
     bandwidth = deployment.gpu.memory_bandwidth_bytes_per_s * used
     return {"mfu": _rate(flop / peak, duration), "mbu": _rate(moved / bandwidth, duration)}
 
 
 def _memory(run: ServingRun) -> dict[str, Any]:
     memory = run.deployment.memory
-    peak = max(replica.blocks.peak_used for replica in run.replicas)
+    peak = max(replica.blocks.peak_used / replica.blocks.total for replica in run.replicas)
     return {
         "kv_blocks": memory.kv_blocks,
         "kv_block_tokens": run.deployment.limits.block_size,
-        "kv_peak_fraction": peak / memory.kv_blocks,
+        "kv_peak_fraction": peak,
         "memory": {
             "device_bytes": memory.device_bytes,
             "weight_bytes": memory.weight_bytes,
@@ -255,7 +282,7 @@ def _memory(run: ServingRun) -> dict[str, Any]:
 def _cost(run: ServingRun, duration: float, output: int) -> dict[str, Any]:
     """At list price, of a variation its original's, for every GPU of the cluster, used or not."""
     deployment = run.deployment
-    used = deployment.gpus_per_replica * len(run.replicas)
+    used = gpus_used(deployment, len(run.replicas))
     result: dict[str, Any] = {"gpus": deployment.gpus_total, "gpus_used": used}
     try:
         price = catalog.price_usd_per_gpu_h(priced_as(deployment))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sim.scenario_file import PATH_KEYS, AnyScenario, scenario_toml
+from sim.scenario_file import PATH_KEYS, AnyScenario, scenario_toml, table_of
 from sim.sweep.analysis import analyse
 from sim.sweep.folder import BEST
 from sim.sweep.parts import write_text
@@ -29,8 +29,9 @@ def _beside(scenario: AnyScenario, folder: Path) -> AnyScenario:
     """The same scenario, its absolute paths seen from a folder."""
     tables = scenario.model_dump()
     for section, key in PATH_KEYS:
-        value = (tables.get(section) or {}).get(key)
+        table = table_of(tables, section)
+        value = table.get(key)
         if isinstance(value, str) and Path(value).is_absolute():
             path = os.path.relpath(value, folder)
-            tables[section][key] = path if "/" in path else f"./{path}"
+            table[key] = path if "/" in path else f"./{path}"
     return type(scenario).model_validate(tables)

@@ -23,6 +23,7 @@ from sim.scenario_file import AnyScenario
 from sim.serving.deployment import deploy
 from sim.serving.simulate import make_scheduler
 from sim.training.power_smoothing import smoothing_of
+from sim.training.stage_clocks import clocks_policy
 from sim.training_scenario import TrainingScenario, TrainingSection
 from workloads.generators import make_generator
 from workloads.models.catalog import model
@@ -47,6 +48,7 @@ def check_names(scenario: AnyScenario) -> None:
         if scenario.offload is not None:
             make_policy("offload.policy", scenario.offload.policy, OFFLOAD, {})
         smoothing_of(scenario)
+        clocks_policy(scenario)
         return
     framework(scenario.serving.engine)
     make_policy("serving.router", scenario.serving.router, ROUTERS, {})

@@ -7,17 +7,18 @@ exchanges among them and the optimizer come on top of an iteration and are not p
 
 from __future__ import annotations
 
+from itertools import permutations
+
 from hardware_models import catalog
 from hardware_models.errors import ImpossibleError
-from hardware_models.power import Activity, PowerModel, power_model
-from hardware_models.specs import GpuSpec
 from hardware_models.stage_profile_spec import StageProfileSpec
-from policies.parallelism.schedules import BACKWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
+from policies.parallelism.schedules import BACKWARD, FORWARD
 from policies.power.perseus import Frontier, frontier
 from policies.power.perseus_pipeline import Pipeline
 from policies.power.perseus_profile import PassPoint, PassProfile
 from sim.training.deployment import TrainingDeployment, split_stages
-from sim.training.pricing import Spent
+from sim.training.pipeline_hops import PipelineHops
+from sim.training.power_limit import pass_watts, waiting_watts
 from sim.training.stage import StageWork
 from sim.training.step_graph import slot_times
 from sim.training.vocabulary import stage_works
@@ -33,9 +34,30 @@ def frontier_of(deployment: TrainingDeployment) -> Frontier:
     return frontier(pipeline_of(deployment))
 
 
-def pipeline_of(deployment: TrainingDeployment) -> Pipeline:
+class ClockPrices:
+    """What each stage's passes cost at core clocks; each is priced when it is first asked for."""
+
+    def __init__(self, deployment: TrainingDeployment) -> None:
+        self.deployment = deployment
+        self.boost_mhz = deployment.gpu.boost_clock_hz / 1e6
+        self._known: dict[float, tuple[StageWork, ...]] = {}
+
+    def at(self, mhz: float) -> tuple[StageWork, ...]:
+        """Of each stage, its operators priced again."""
+        if mhz not in self._known:
+            deployment = self.deployment
+            schedule, pp = deployment.schedule, deployment.layout.pp
+            parts = split_stages(deployment.scenario, deployment.pricer, schedule.stages(pp))
+            pricer = deployment.pricer.at_clock(mhz / self.boost_mhz)
+            self._known[mhz] = stage_works(pricer, parts, schedule, pp)
+        return self._known[mhz]
+
+
+def pipeline_of(deployment: TrainingDeployment, prices: ClockPrices | None = None) -> Pipeline:
     """One copy of the model with a profile of each of its passes; raises ImpossibleError where a schedule makes devices
     wait for one another in other ways than for results, or where a measured profile is of another pipeline.
+
+    prices: keep what is priced here for those who ask again.
     """
     layout, schedule = deployment.layout, deployment.schedule
     programs = schedule.programs(layout.pp, layout.micro_batches, slot_times(deployment))
@@ -47,8 +69,13 @@ def pipeline_of(deployment: TrainingDeployment) -> Pipeline:
     name = deployment.scenario.training.stage_profile
     gpus = layout.tp * layout.cp
     if name is None:
-        watts = power_model(deployment.gpu)
-        return Pipeline(programs, _priced(deployment, watts), watts.awake_w, gpus, deployment.send_s)
+        hops, waiting_w = PipelineHops(deployment), waiting_watts(deployment.gpu, deployment.limits)
+        sends_s = {(a, b): hops.seconds(a, b) for a, b in permutations(range(layout.pp), 2)}
+        found = Pipeline(
+            programs, _priced(prices or ClockPrices(deployment)), waiting_w, gpus, sends_s=sends_s,
+            sends_block=deployment.send_s > 0 and not deployment.overlap_p2p,
+        )  # fmt: skip
+        return found.kept_apart() if schedule.post_validates else found
     spec, stages = catalog.stage_profile(name), schedule.stages(layout.pp)
     if len(spec.stage_seconds) != stages:
         raise ImpossibleError(
@@ -74,20 +101,17 @@ def measured_passes(spec: StageProfileSpec) -> Passes:
     return found
 
 
-def _priced(deployment: TrainingDeployment, watts: PowerModel) -> Passes:
+def _priced(prices: ClockPrices) -> Passes:
     """Of each stage, by the hardware models, at clocks from the one its power limit sustains downwards."""
-    parts = split_stages(deployment.scenario, deployment.pricer, deployment.schedule.stages(deployment.layout.pp))
-    boost_mhz = deployment.gpu.boost_clock_hz / 1e6
+    deployment, boost_mhz = prices.deployment, prices.boost_mhz
     columns: dict[tuple[str, int], list[PassPoint]] = {}
     for mhz in _clocks_mhz(deployment.clock * boost_mhz, LOWEST * boost_mhz):
-        clock = mhz / boost_mhz
-        pricer = deployment.pricer.at_clock(clock)
-        works = stage_works(pricer, parts, deployment.schedule, deployment.layout.pp)
-        for stage, work in enumerate(works):
-            for kind, spent in _passes(work).items():
+        for stage, work in enumerate(prices.at(mhz)):
+            for kind, spent in work.by_pass().items():
                 if spent.seconds > 0:
-                    point = PassPoint(mhz, spent.seconds, _joules(spent, clock, watts, deployment.gpu))
-                    columns.setdefault((kind, stage), []).append(point)
+                    limit_w = deployment.limits.watts
+                    drawn_w = pass_watts(spent, spent.seconds, deployment.gpu, limit_w, mhz / boost_mhz)
+                    columns.setdefault((kind, stage), []).append(PassPoint(mhz, spent.seconds, drawn_w * spent.seconds))
     return {key: PassProfile(tuple(points)).in_steps(STEP_MHZ) for key, points in columns.items()}
 
 
@@ -95,19 +119,3 @@ def _clocks_mhz(highest: float, lowest: float) -> list[float]:
     """From the highest down in even steps."""
     count = int((highest - lowest) / (STEP_MHZ * PRICED_EVERY)) + 1
     return [highest - STEP_MHZ * PRICED_EVERY * step for step in range(max(1, count))]
-
-
-def _passes(work: StageWork) -> dict[str, Spent]:
-    return {
-        FORWARD: work.forward,
-        BACKWARD: work.backward,
-        BACKWARD_INPUT: work.backward_input,
-        BACKWARD_WEIGHT: work.backward_weight,
-    }
-
-
-def _joules(spent: Spent, clock: float, watts: PowerModel, gpu: GpuSpec) -> float:
-    """Of one GPU in a pass, by its mean activity."""
-    compute = min(1.0, spent.peak_s / spent.seconds)
-    memory = min(1.0, spent.moved_bytes / spent.seconds / gpu.memory_bandwidth_bytes_per_s)
-    return float(watts.watts(Activity(1.0, compute, memory), clock)) * spent.seconds

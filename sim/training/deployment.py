@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 from hardware_models import catalog
-from hardware_models.collectives import AnyFabric, Fabric, HierarchicalFabric
+from hardware_models.collectives import AnyFabric
 from hardware_models.device import Device
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.errors import ImpossibleError
 from hardware_models.specs import GpuSpec, NodeSpec
-from hardware_models.topology.groups import RankGroup, group_fabric
+from hardware_models.topology.groups import RankGroup
 from hardware_models.training_framework import TrainingFramework
-from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING, Layout, PipelineSchedule, Sharding, check_layout
+from policies.parallelism import (
+    RECOMPUTE,
+    SCHEDULES,
+    SHARDING,
+    Layout,
+    PipelineSchedule,
+    Sharding,
+    check_layout,
+)
 from policies.parallelism.balance import balanced_split
 from sim.policy_choice import make_policy
 from sim.training.choices import chosen_framework, trained_model
-from sim.training.context_pricing import ContextLinks, ContextPrices
 from sim.training.contradictions import refuse_contradictions
 from sim.training.expert_deployment import expert_sharding, expert_share, fp8_recipe, storage_dtype
 from sim.training.expert_links import ExpertLinks
-from sim.training.node_places import slower_inside_layers
-from sim.training.paired import paired_work
-from sim.training.power_limit import PowerLimits, power_limits, sustained_clock
-from sim.training.pricing import OperatorPrices
+from sim.training.fabrics import layer_fabric, rank_fabric
+from sim.training.layer_prices import operator_prices, stage_pricer
+from sim.training.power_limit import PowerLimits, power_limits
 from sim.training.stage import StagePricer, StageWork
-from sim.training.vocabulary import mtp_layers, stage_works
-from sim.training_scenario import TrainingScenario
+from sim.training.vocabulary import stage_works
+from sim.training_scenario import TrainingScenario, TrainingSection
 from workloads.models.architecture import ModelArchitecture
 from workloads.models.stages import LayerRange, split_layers
 from workloads.training.context import CONTEXT
-from workloads.training.cut import Cut, Kernels
+from workloads.training.cut import Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +149,39 @@ def deploy_training(scenario: TrainingScenario, device: Device | None = None) ->
     ends = int(training.account_for_embedding_in_pipeline_split) + int(training.account_for_loss_in_pipeline_split)
     check_layout(layout, architecture, schedule, training.seq_length, ends=ends)
     refuse_contradictions(scenario, architecture, framework)
+    experts = layer_fabric(scenario, node, layout, RankGroup(layout.etp, layout.ep), all_pairs=True)
+    links = None if experts is None else ExpertLinks(experts)
+    cut = _cut(training, architecture, layout, framework, gpu, links)
+    tensor = layer_fabric(scenario, node, layout, RankGroup(1, layout.tp))
+    prices = operator_prices(scenario, node, layout, tensor, framework, device or Device(gpu))
+    prices.expert_links = links
+    pricer = stage_pricer(scenario, architecture, cut, prices, schedule, recompute)
+    parts = split_stages(scenario, pricer, schedule.stages(layout.pp))
+    stages = stage_works(pricer, parts, schedule, layout.pp)
+    tp, copies = layout.tp, layout.dp * layout.cp
+    shared = make_policy("training.sharding", training.sharding, SHARDING, {})
+    sharding = shared.placed(copies, max(1, node.gpus // tp))
+    return TrainingDeployment(
+        scenario, architecture, node, gpu, framework, layout, schedule, sharding, cut,
+        stages, tuple(max(1, part.stop - part.start) for part in parts) + (1,) * (len(stages) - len(parts)),
+        tensor, rank_fabric(scenario, node, copies, tp), rank_fabric(scenario, node, min(layout.pp, 2), tp * copies),
+        _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary, pricer,
+        sharding if layout.expert_copies == copies else expert_sharding(shared, layout, node),
+    )  # fmt: skip
+
+
+def _cut(
+    training: TrainingSection,
+    architecture: ModelArchitecture,
+    layout: Layout,
+    framework: TrainingFramework,
+    gpu: GpuSpec,
+    links: ExpertLinks | None,
+) -> Cut:
+    """What one rank has of a layer; links: those that experts' rows cross."""
     tp = layout.tp
     parallel = tp > 1 if training.sequence_parallel is None else training.sequence_parallel and tp > 1
-    experts = _layer_fabric(scenario, node, layout, RankGroup(layout.etp, layout.ep), all_pairs=True)
-    links = None if experts is None else ExpertLinks(experts)
-    cut = Cut(
+    return Cut(
         micro_batch=layout.micro_batch,
         seq_length=training.seq_length,
         tp=tp,
@@ -167,46 +201,6 @@ def deploy_training(scenario: TrainingScenario, device: Device | None = None) ->
         ),
         dropout=training.dropout,
     )
-    own = {"fused_norm": training.fused_norm, "fused_softmax": training.fused_softmax}
-    fused = framework.kernels.model_dump() | {key: value for key, value in own.items() if value is not None}
-    tensor = _layer_fabric(scenario, node, layout, RankGroup(1, tp))
-    prices = _prices(scenario, node, layout, tensor, framework, device or Device(gpu))
-    prices.expert_links = links
-    mtp = mtp_layers(training, schedule)
-    pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute, mtp)
-    work = pricer.all_layers()
-    if training.overlap_moe_expert_parallel_comm or schedule.copies > 1:
-        work = paired_work(work, framework.expert_sms / gpu.sm_count)
-    prices.clock = sustained_clock(work, gpu, power_limits(scenario.power, gpu))
-    if prices.clock < 1.0:
-        pricer = StagePricer(architecture, cut, Kernels(**fused), prices, recompute, mtp)
-    parts = split_stages(scenario, pricer, schedule.stages(layout.pp))
-    stages = stage_works(pricer, parts, schedule, layout.pp)
-    copies = layout.dp * layout.cp
-    shared = make_policy("training.sharding", training.sharding, SHARDING, {})
-    sharding = shared.placed(copies, max(1, node.gpus // tp))
-    return TrainingDeployment(
-        scenario, architecture, node, gpu, framework, layout, schedule, sharding, cut,
-        stages, tuple(max(1, part.stop - part.start) for part in parts) + (1,) * (len(stages) - len(parts)),
-        tensor, rank_fabric(scenario, node, copies, tp), rank_fabric(scenario, node, min(layout.pp, 2), tp * copies),
-        _send_bytes(architecture, cut), cluster_gpus, pricer.vocabulary, pricer,
-        sharding if layout.expert_copies == copies else expert_sharding(shared, layout, node),
-    )  # fmt: skip
-
-
-def _prices(
-    scenario: TrainingScenario,
-    node: NodeSpec,
-    layout: Layout,
-    tensor: AnyFabric | None,
-    framework: TrainingFramework,
-    device: Device,
-) -> OperatorPrices:
-    groups = (RankGroup(layout.tp, ranks) for ranks in (layout.cp, min(layout.cp, 2)))
-    fabric, pair = (_layer_fabric(scenario, node, layout, group) for group in groups)
-    if fabric is None or pair is None:
-        return OperatorPrices(device, tensor, framework)
-    return ContextPrices(device, tensor, framework, ContextLinks(fabric, pair))
 
 
 def split_stages(scenario: TrainingScenario, pricer: StagePricer, stages: int) -> list[LayerRange]:
@@ -275,25 +269,3 @@ def lay_out(scenario: TrainingScenario, cluster_gpus: int) -> Layout:
 def _send_bytes(architecture: ModelArchitecture, cut: Cut) -> float:
     """Tensor-parallel ranks send a part each (Megatron-LM's scatter-gather, or sequence parallelism)."""
     return cut.tokens * architecture.hidden_size * bytes_per_element(cut.dtype) / cut.tp
-
-
-def rank_fabric(scenario: TrainingScenario, node: NodeSpec, ranks: int, stride: int) -> AnyFabric | None:
-    """Among ranks so many GPUs apart, by the framework's collectives alone; None where there is but one."""
-    if ranks < 2:
-        return None
-    fabric = group_fabric(node, RankGroup(stride, ranks), network=scenario.cluster.network)
-    if isinstance(fabric, HierarchicalFabric):
-        return HierarchicalFabric(_plain(fabric.inner), _plain(fabric.outer))
-    return _plain(fabric)
-
-
-def _layer_fabric(
-    scenario: TrainingScenario, node: NodeSpec, layout: Layout, group: RankGroup, *, all_pairs: bool = False
-) -> AnyFabric | None:
-    """Among ranks that share layers: as fast as the slowest of all such groups."""
-    fabric = rank_fabric(scenario, node, group.size, group.stride)
-    return slower_inside_layers(fabric, scenario, node, layout, group, all_pairs=all_pairs)
-
-
-def _plain(fabric: Fabric) -> Fabric:
-    return replace(fabric, custom_all_reduce=False)

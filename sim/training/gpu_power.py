@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_models.power import Activity, PowerModel, power_model
-from policies.parallelism.schedules import BACKWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, Slot
+from policies.parallelism.schedules import FORWARD, Slot
 from policies.parallelism.schedules import meeting as meetings
 from policies.task_graph import NO_STREAM
 from sim.power.series import PowerSeries
-from sim.training.power_limit import activity_of, waiting_watts
-from sim.training.pricing import Spent
+from sim.training.power_limit import pass_watts, waiting_watts
 from sim.training.simulate import TrainingRun
-from sim.training.stage import StageWork
 from sim.training.step_kinds import GATHER, OPTIMIZER, REDUCE, TIED
 
 Floats = NDArray[np.float64]
@@ -61,7 +59,7 @@ def _stretches(run: TrainingRun) -> list[list[Stretch]]:
     deployment, graph, times = run.deployment, run.graph, run.times
     model, limit_w = power_model(deployment.gpu), deployment.limits.watts
     exchange_w = float(model.watts(Activity(1.0, 0.0, 0.0), deployment.clock, limit_w))
-    pass_w = _pass_watts(run, model)
+    pass_w = _pass_watts(run)
     found: list[list[Stretch]] = [[] for _ in range(deployment.layout.pp)]
     first = [min((times.start_s[task] for task in tasks), default=0.0) for tasks in _forwards(run)]
     for task, (stream, kind) in enumerate(zip(graph.stream, graph.kind, strict=True)):
@@ -90,32 +88,24 @@ def _forwards(run: TrainingRun) -> list[list[int]]:
     return found
 
 
-def _pass_watts(run: TrainingRun, model: PowerModel) -> dict[tuple[int, Slot], float]:
+def _pass_watts(run: TrainingRun) -> dict[tuple[int, Slot], float]:
     """Of each pass on each device, by the seconds it took: in a pair or on a slow GPU these are others than priced."""
     deployment, graph = run.deployment, run.graph
     seconds: dict[tuple[int, Slot], float] = {}
     for task, slot in run.exchanges.slots.items():
         key = graph.streams[graph.stream[task]].device, slot
         seconds[key] = seconds.get(key, 0.0) + graph.duration_s[task]
-    known: dict[tuple[str, int, float], float] = {}
+    known: dict[tuple[str, int, float, float], float] = {}
     found = {}
     for key, lasted in seconds.items():
-        work, stage = key[1].work, key[1].stage
-        kind = work, stage, lasted
+        slot = key[1]
+        clock = deployment.clock if run.clocks is None else run.clocks.clock(slot)
+        kind = slot.work, slot.stage, lasted, clock
         if kind not in known and lasted > 0.0:
-            activity = activity_of(_spent(deployment.stages[stage], work), lasted, deployment.gpu)
-            known[kind] = float(model.watts(activity, deployment.clock, deployment.limits.watts))
+            own = deployment.stages[slot.stage].by_pass()[slot.work] if run.clocks is None else run.clocks.spent(slot)
+            known[kind] = pass_watts(own, lasted, deployment.gpu, deployment.limits.watts, clock)
         found[key] = known.get(kind, 0.0)
     return found
-
-
-def _spent(stage: StageWork, work: str) -> Spent:
-    return {
-        FORWARD: stage.forward,
-        BACKWARD: stage.backward,
-        BACKWARD_INPUT: stage.backward_input,
-        BACKWARD_WEIGHT: stage.backward_weight,
-    }[work]
 
 
 def _update_watts(run: TrainingRun, model: PowerModel, device: int) -> float:

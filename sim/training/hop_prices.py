@@ -8,7 +8,8 @@ from hardware_models.device import Device
 from hardware_models.host_reduce import HostReduce
 from hardware_models.ops import Elementwise
 from policies.parallelism.exchange import Hop, Hops
-from sim.training.deployment import TrainingDeployment, rank_fabric
+from sim.training.deployment import TrainingDeployment
+from sim.training.fabrics import rank_fabric
 from sim.training.node_places import slower
 
 HFREDUCE = "hfreduce"

@@ -9,7 +9,8 @@ from policies.parallelism.schedules import PipelineSchedule, Programs, owners
 from policies.parallelism.schedules.meeting import AGREE, BROADCAST, REDUCE
 from policies.parallelism.schedules.vocabulary import VocabularyParallel
 from policies.task_graph import NO_STREAM, TaskGraph
-from sim.training.deployment import TrainingDeployment, rank_fabric
+from sim.training.deployment import TrainingDeployment
+from sim.training.fabrics import rank_fabric
 from sim.training.node_places import slower
 
 

@@ -74,3 +74,8 @@ def activity_of(work: Spent, seconds: float, gpu: GpuSpec) -> Activity:
         compute=min(1.0, work.peak_s / seconds),
         memory=min(1.0, work.moved_bytes / seconds / gpu.memory_bandwidth_bytes_per_s),
     )
+
+
+def pass_watts(work: Spent, seconds: float, gpu: GpuSpec, limit_w: float, clock: float) -> float:
+    """Of a GPU that does it in so many seconds at a core clock, a share of boost."""
+    return float(power_model(gpu).watts(activity_of(work, seconds, gpu), clock, limit_w))

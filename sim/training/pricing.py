@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hardware_models.collectives import AnyFabric
 from hardware_models.device import Device
+from hardware_models.intervals import NORMAL_90
 from hardware_models.ops import AttentionTraining, Collective, Gemm, GroupedGemm
 from hardware_models.training_framework import TrainingFramework
 from sim.training.expert_links import ExpertLinks
@@ -15,7 +16,6 @@ from workloads.training.operator import ExpertExchange, Repeated, TrainingOp, Tr
 
 FACTORS = ("matrix products", "attention", "passes", "collectives", "software", "uneven routing")
 SOFTWARE, ROUTING = FACTORS.index("software"), FACTORS.index("uneven routing")
-NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 
 
 class Spent(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hardware_models.specs import GpuSpec
 from policies.parallelism.mapping import Mapping
 from sim.training.power_smoothing import smoothing_of
 from sim.training.simulate import TrainingRun
@@ -66,15 +67,13 @@ def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
     said = []
     if run.mapping is not None:
         said.append(mapping_sentence(run.mapping))
-    if run.step_s > run.undisturbed_s:
+    if run.step_s > run.undisturbed_s and (run.clocks is None or run.clocks.straggler == 1.0):
         more = run.step_s / run.undisturbed_s - 1.0
         said.append(
             f"{_what_disturbs(run)} make the step {more:.1%} longer than {run.undisturbed_s:.4g} s, which it"
             " would take if all were alike; the figures are those of the copy that keeps the others waiting"
         )
-    idle = deployment.cluster_gpus - deployment.layout.gpus
-    if idle:
-        said.append(f"{idle} of {deployment.cluster_gpus} GPUs train nothing; they cost all the same")
+    said += idle_gpus_note(run)
     if not run.memory.fits:
         said.append(f"the plan does not fit: {run.memory.verdict()}")
     elif run.memory.peaks[run.memory.worst].used_bytes > 0.95 * run.memory.budget_bytes:
@@ -87,6 +86,15 @@ def notes(run: TrainingRun, summary: dict[str, Any]) -> list[str]:
     sizes = set(deployment.stage_layers)
     if len(sizes) > 1:
         said.append(f"stages hold {min(sizes)} to {max(sizes)} layers: the others wait for the longest")
-    if summary["usd_per_gpu_h"] is None:
-        said.append(f"{deployment.gpu.name} has no list price: no cost is given")
-    return [*said, *unused_keys(run)]
+    return [*said, *no_price_note(deployment.gpu, summary["usd_per_gpu_h"]), *unused_keys(run)]
+
+
+def idle_gpus_note(run: TrainingRun) -> list[str]:
+    """That GPUs of the cluster have no part in the plan, where some have none."""
+    idle = run.deployment.cluster_gpus - run.deployment.layout.gpus
+    return [f"{idle} of {run.deployment.cluster_gpus} GPUs train nothing; they cost all the same"] if idle else []
+
+
+def no_price_note(gpu: GpuSpec, usd: float | None) -> list[str]:
+    """That no cost can be said, where none can."""
+    return [f"{gpu.name} has no list price: no cost is given"] if usd is None else []

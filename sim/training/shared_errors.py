@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from math import exp, hypot
 from typing import TYPE_CHECKING, Any
 
-from sim.training.pricing import FACTORS, NORMAL_90
+from hardware_models.intervals import NORMAL_90
+from sim.training.pricing import FACTORS
 
 if TYPE_CHECKING:
     from sim.training.simulate import TrainingRun

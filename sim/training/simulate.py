@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hardware_models.errors import DoesNotFitError
+from hardware_models.errors import DoesNotFitError, ImpossibleError
 from policies.parallelism.mapping import Mapping
 from policies.task_graph import TaskGraph
 from sim.graph.executor import execute
@@ -14,11 +14,13 @@ from sim.graph.order import compile_graph
 from sim.graph.times import Times
 from sim.training.data_parallel import Exchanges
 from sim.training.deployment import TrainingDeployment
-from sim.training.disturbed import cards_crossed, copies_to_run, disturb, latest_copy, side_by_side
+from sim.training.disturbed import PASSES, cards_crossed, copies_to_run, disturb, latest_copy, side_by_side
 from sim.training.memory import MemoryUse, memory_use
 from sim.training.node_mapping import deploy_mapped
 from sim.training.power_smoothing import smoothing_of
+from sim.training.stage_clocks import PassClocks, stage_clocks
 from sim.training.step_graph import StepGraphBuilder, step_seconds
+from sim.training.step_kinds import OPTIMIZER
 from sim.training.unequal_links import UnequalLinks
 from sim.training_scenario import TrainingScenario
 
@@ -35,6 +37,8 @@ class TrainingRun:
     step_s: float  # from one step to the next
     undisturbed_s: float  # the same if all GPUs and links were alike
     mapping: Mapping | None = None  # of nodes, on a cluster whose links are unequal
+    clocks: PassClocks | None = None  # of each pass; None: as fast as GPUs let them
+    at_boost: TrainingRun | None = None  # beside it, the same step with all passes as fast as that
 
 
 def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> TrainingRun:
@@ -49,9 +53,29 @@ def simulate_training(scenario: TrainingScenario, *, exact: bool = False) -> Tra
 def simulate_deployment(
     deployment: TrainingDeployment, mapping: Mapping | None = None, *, exact: bool = False
 ) -> TrainingRun:
-    """The same of a scenario that is deployed; mapping: by which its nodes have their places."""
+    """The same of a scenario that is deployed; mapping: by which its nodes have their places.
+
+    Where [power] chooses clocks pass by pass, the step is also run with all of them as fast as GPUs let them.
+    """
+    clocks = stage_clocks(deployment)
+    if clocks is None:
+        return simulate_at(deployment, None, mapping, exact=exact)
+    hurried = simulate_at(deployment, None, mapping, exact=exact, straggler=clocks.straggler)
+    run = simulate_at(deployment, clocks, mapping, exact=exact, straggler=clocks.straggler)
+    return replace(run, at_boost=hurried)
+
+
+def simulate_at(
+    deployment: TrainingDeployment,
+    clocks: PassClocks | None,
+    mapping: Mapping | None = None,
+    *,
+    exact: bool = False,
+    straggler: float = 1.0,
+) -> TrainingRun:
+    """A step whose passes run at these clocks; None: as fast as GPUs let them. straggler: as of `PassClocks`."""
     scenario = deployment.scenario
-    builder = StepGraphBuilder(deployment)
+    builder = StepGraphBuilder(deployment, clocks)
     graph = builder.build()
     times = execute(graph) if exact else _run(graph)
     memory = memory_use(deployment, MemoryLedger(graph), times)
@@ -62,10 +86,31 @@ def simulate_deployment(
     training = scenario.training
     links = UnequalLinks.of(builder)
     beside = smoothing_of(scenario).longer_passes_fraction
-    if links or training.jitter_fraction or training.slow_gpus or training.slow_cards or beside:
+    if straggler > 1.0:
+        if links or beside:
+            raise ImpossibleError(
+                f"power.stage_clocks.straggler = {straggler:g}: goes neither with unequal links nor with filler"
+                " kernels; leave it or them out"
+            )
+        times = _beside_straggler(graph, deployment, straggler, exact=exact)
+    elif links or training.jitter_fraction or training.slow_gpus or training.slow_cards or beside:
         times = _disturbed(builder, links, exact=exact)
-        step_s = step_seconds(graph, times, together=together)
-    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s, mapping)
+    step_s = step_seconds(graph, times, together=together)
+    return TrainingRun(deployment, builder.exchanges, graph, times, memory, step_s, alike_s, mapping, clocks)
+
+
+def _beside_straggler(graph: TaskGraph, deployment: TrainingDeployment, straggler: float, *, exact: bool) -> Times:
+    """Times of a copy that waits, wherever copies meet, for one whose passes take so many times as long as at their
+    highest clocks.
+    """
+    many, count = side_by_side(graph, 2), len(graph)
+    hurried = StepGraphBuilder(deployment).build().duration_s
+    many.duration_s[count : 2 * count] = [
+        seconds * straggler if kind in PASSES - {OPTIMIZER} else seconds
+        for seconds, kind in zip(hurried, graph.kind, strict=True)
+    ]
+    ran = execute(many) if exact else _run(many)
+    return Times(ran.start_s[:count], ran.end_s[:count], ran.makespan_s)
 
 
 def _disturbed(builder: StepGraphBuilder, links: UnequalLinks | None, *, exact: bool) -> Times:

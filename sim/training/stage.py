@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hardware_models.dtypes import bytes_per_element
 from hardware_models.ops import Gemm
 from policies.parallelism.recompute import Recompute
+from policies.parallelism.schedules import BACKWARD, BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
 from sim.training.pricing import NOTHING, OperatorPrices, Spent, total
 from workloads.models.architecture import LayerGroup, ModelArchitecture
 from workloads.models.stages import LayerRange
@@ -41,6 +42,15 @@ class StageWork:
     def backward(self) -> Spent:
         """Both halves."""
         return self.backward_input.plus(self.backward_weight)
+
+    def by_pass(self) -> dict[str, Spent]:
+        """What each kind of pass spends."""
+        return {
+            FORWARD: self.forward,
+            BACKWARD: self.backward,
+            BACKWARD_INPUT: self.backward_input,
+            BACKWARD_WEIGHT: self.backward_weight,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from policies.parallelism.schedules import (
     BACKWARD_WEIGHT,
@@ -31,6 +32,9 @@ from sim.training.pipeline_hops import PipelineHops
 from sim.training.shared_links import share_network_cards
 from sim.training.step_kinds import GATHER, GRAD_NORM, HOST, OPTIMIZER, SEND_BACKWARD, SEND_FORWARD, TIED
 
+if TYPE_CHECKING:
+    from sim.training.stage_clocks import PassClocks
+
 
 @dataclass(slots=True)
 class _Device:
@@ -46,8 +50,9 @@ class _Device:
 class StepGraphBuilder:
     """Writes the graph of one step."""
 
-    def __init__(self, deployment: TrainingDeployment) -> None:
-        self.deployment = deployment
+    def __init__(self, deployment: TrainingDeployment, clocks: PassClocks | None = None) -> None:
+        """clocks: of each pass; absent, all run as fast as GPUs let them."""
+        self.deployment, self.clocks = deployment, clocks
         layout, schedule = deployment.layout, deployment.schedule
         self.exchanges = Exchanges(deployment)
         self.hops = PipelineHops(deployment)
@@ -105,8 +110,13 @@ class StepGraphBuilder:
         pairs = shortened(self.deployment, program, self.joined)
         for index, slot in enumerate(program):
             seconds = columns[slot.work][slot.stage] * pairs.get(index, 1.0)
+            if self.clocks is not None:
+                seconds = self.clocks.spent(slot).seconds
             tasks = self.exchanges.compute(self.graph, one.compute, one.data, slot, seconds, final=index in final)
             self.exchanges.slots |= dict.fromkeys(tasks, slot)
+            if self.clocks is not None:
+                for task in tasks:
+                    self.graph.name[task] += f", {self.clocks.mhz[slot]:,.0f} MHz"
             self.first.append(tasks[0])
             self.last.append(tasks[-1])
             self._hold(one.pool, slot, tasks)

@@ -10,6 +10,7 @@ import numpy as np
 from hardware_models.server_power import server_power
 from policies.power.smoothing import NoSmoothing
 from sim.power.series import PowerSeries
+from sim.training.clock_account import clock_account, clock_notes
 from sim.training.gpu_power import PARTS, GpuPower, gpu_power
 from sim.training.power_smoothing import Smoothed, smooth, smoothing_of
 from sim.training.power_swings import Repeated, Spectrum
@@ -100,6 +101,7 @@ class StepPower:
             "ramp_down_w_per_s": {name: down for name, (_, down) in ramps.items()},
             **self._frequencies(),
             "smoothing": self._smoothing(),
+            "stage_clocks": clock_account(self.run),
         }
 
     def _frequencies(self) -> dict[str, float]:
@@ -169,10 +171,10 @@ def swing(step: PowerSeries) -> float:
 
 
 def power_notes(entry: dict[str, Any]) -> list[str]:
-    """What a reader of a summary's entry must know: what smoothing costs."""
-    said = entry["smoothing"]
+    """What a reader of a summary's entry must know: what smoothing costs, and what clocks save."""
+    said, found = entry["smoothing"], clock_notes(entry["stage_clocks"])
     if said["name"] == "none":
-        return []
+        return found
     text = (
         f"smoothing ({said['name']}) takes the swing at the wall from {said['swing_fraction_without']:.0%} to"
         f" {entry['swing_fraction']:.0%} of its peak, for {said['added_fraction']:.1%} more power there"
@@ -182,4 +184,4 @@ def power_notes(entry: dict[str, Any]) -> list[str]:
             f"; work that may not ramp up at once would make a step {said['held_back_fraction']:.1%} longer, which its"
             " figures leave out"
         )
-    return [text]
+    return [*found, text]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.compare import RunFolder, beyond_error_bars, comparison_lines, paired_interval, paired_sentence
-from sim.training.pricing import NORMAL_90
+from hardware_models.intervals import NORMAL_90
 from sim.training.result import run_training
 from sim.training.shared_errors import change_sigma, shared_factors
 from sim.training_scenario import TrainingScenario

@@ -8,6 +8,7 @@ import simpy
 
 from policies.serving import SCHEDULERS, UNLIMITED, BatchScheduler
 from sim.power.pace import Pace
+from sim.power.pipeline_pace import PipelinePace
 from sim.result import Result
 from sim.run import run
 from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
@@ -45,11 +46,8 @@ class LinearRows:
         seconds[0] = np.asarray(self.linear_s)[rows]
         return seconds
 
-    def unsure(self, rows, samples):
-        return np.zeros((len(FACTORS), len(rows)))
-
-    def read_bytes(self, rows, samples):
-        return np.zeros(len(rows))
+    def prices(self, rows, samples):
+        return self.by_bound(rows, samples), np.zeros((len(FACTORS), len(rows))), np.zeros(len(rows))
 
 
 @dataclass
@@ -171,7 +169,8 @@ def serve(
             env,
             0,
             scheduler,
-            [cost] * stages,
+            PipelinePace(lambda _clock: [cost] * stages),
+            stages,
             lambda _rows: 1e-5,
             limits,
             inbox,

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from engines import LinearDecode, LinearPrefill, LinearRows, serve, table
 
+from hardware_models.intervals import NORMAL_90
 from sim.scenario import SloSection
 from sim.serving.attribution import attribute
-from sim.serving.error_bars import NORMAL_90, _gain, _of_distribution, _sensitivities, intervals
+from sim.serving.error_bars import _gain, _of_distribution, _sensitivities, intervals
 from sim.serving.results import request_columns
 from sim.serving.row_costs import FACTORS
 from sim.serving.step_cost import StageCost
-from sim.serving.summary import _distribution, _weighted_distribution
+from sim.serving.summary import _distribution, gap_distribution
 from sim.serving.token_gaps import token_gaps
 
 STEP = 0.03  # relative change of the engine's speed, each way
@@ -69,11 +70,11 @@ def bars_of(rate: float, sigmas: dict[str, float], slo_percent: float = 50.0):
     for name, sigma in sigmas.items():
         unsure[FACTORS.index(name)] = sigma * attribution.busy_s / len(sigmas)
     attribution = dataclasses.replace(attribution, unsure_s=unsure)
-    gaps, weights = token_gaps(runs, np.zeros(0))
+    gaps = token_gaps(runs, np.zeros(0))
     names = ("queue_s", "ttft_s", "tpot_s", "max_tbt_s", "e2e_s")
     summary = {name: _distribution(columns[name]) for name in names}
     summary["ntpot_s"] = _distribution(columns["e2e_s"] / columns["output_tokens"])
-    summary |= {"tbt_s": _weighted_distribution(gaps, weights), "duration_s": 100.0, "output_throughput": 5.0}
+    summary |= {"tbt_s": gap_distribution(gaps), "duration_s": 100.0, "output_throughput": 5.0}
     limit = {"limit": float(np.percentile(columns["ttft_s"], slo_percent)), "reached": 0.0, "met": True}
     summary["slo"] = {"percentile": 99.0, "met": True, "ttft_s": limit}
     met = columns["ttft_s"] <= limit["limit"]

@@ -123,11 +123,15 @@ def test_the_pooled_gaps_are_all_gaps_between_tokens():
     requests = table(np.sort(rng.uniform(0, 20, 200)), rng.integers(1, 800, 200), rng.integers(1, 200, 200))
     for name in ("chunked_prefill", "prefill_first"):
         served = serve(requests, name, max_num_seqs=32, max_num_batched_tokens=512, blocks=1200)
-        gaps, weights = token_gaps(served.columns, np.frombuffer(served.runs.joiner_gaps))
+        gaps = token_gaps(served.columns, np.frombuffer(served.runs.joiner_gaps))
         first, finish = served.times()[1:3]
-        assert weights.sum() == (requests.output_tokens - 1).sum()
-        assert (gaps * weights).sum() == pytest.approx((finish - first).sum(), rel=1e-9)
-        assert gaps.max() == pytest.approx(np.nanmax(served.times()[3]), rel=1e-9)
+        assert gaps.tokens == (requests.output_tokens - 1).sum()
+        assert gaps.total_s == pytest.approx((finish - first).sum(), rel=1e-9)
+        assert gaps.longest_s == pytest.approx(np.nanmax(served.times()[3]), rel=1e-9)
+        every = np.repeat(*(part.astype(kind) for part, kind in zip(gaps.each(), (float, int), strict=True)))
+        assert gaps.std_s == pytest.approx(every.std(), rel=1e-9)
+        ranked = np.percentile(every, percents := [0.5, 50, 90, 95, 99, 99.9, 100], method="inverted_cdf")
+        assert gaps.percentiles(np.array(percents)).tolist() == ranked.tolist()
 
 
 def test_a_lone_request_takes_one_prefill_and_its_decode_steps():

@@ -231,7 +231,8 @@ def _choices(own: PolicyChoice, others: tuple[str, ...] | None) -> dict[str, Pol
     for name in others or ():
         if name not in ROW_POLICIES:
             raise UnknownNameError("--policies", name, ROW_POLICIES)
-    names = ROW_POLICIES if others is None else others
+    serving = [name for name, kind in ROW_POLICIES.items() if not kind().needs_training]
+    names = serving if others is None else others
     return {own.name: own} | {name: PolicyChoice(name=name) for name in names if name != own.name}
 
 
@@ -242,6 +243,11 @@ def _row(scenario: Scenario, options: OversubscribeOptions, server: ServerPower)
         raise FleetcastError(
             "plan --oversubscribe: the scenario has no row with a breaker; give power.provisioned_nodes or"
             " power.row_limit_w"
+        )
+    if power.training is not None:
+        raise FleetcastError(
+            "plan --oversubscribe: counts servers of a row that only serves, and power.training shares this one; leave"
+            " it out, and take its watts off power.row_limit_w"
         )
     limit_w = row_limit_w(power, 1, server)
     built_for = options.built_for or max(1, int(limit_w / server.rated_w * (1.0 + 1e-12)))

@@ -17,13 +17,8 @@ from hardware_models.specs import GpuSpec
 from policies.parallelism import SCHEDULES, SHARDING, Layout, PipelineSchedule, Sharding, check_layout
 from sim.plan.training.plan import Choice, TrainingPlan
 from sim.policy_choice import make_policy
-from sim.training.deployment import (
-    TrainingDeployment,
-    deploy_training,
-    lay_out,
-    rank_fabric,
-    split_stages,
-)
+from sim.training.deployment import TrainingDeployment, deploy_training, lay_out, split_stages
+from sim.training.fabrics import rank_fabric
 from sim.training.stage import StagePricer, StageWork
 from sim.training_scenario import TrainingScenario
 from workloads.models.stages import LayerRange

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hardware_models.intervals import NORMAL_90
 from sim.plan.training.bounds import PARTS, Bound
 from sim.plan.training.evaluator import PASSES, Grade
 from sim.plan.training.plan import TrainingPlan
 from sim.plan.training.search import Found
-
-NORMAL_90 = 1.6449  # half-width of the central 90 % of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,15 @@ from sim.plan.training.workers import Workers
 from sim.training.deployment import TrainingDeployment, deploy_training
 from sim.training.node_mapping import deploy_mapped, ordered
 from sim.training.simulate import simulate_deployment
+from sim.training.stage_clocks import at_highest_clocks
 from sim.training_scenario import TrainingScenario
 
 FEW = 2_000  # plans that one process searches in no more time than more would take to start
 MOST_WORKERS = 8
+CLOCKS_LATER = (
+    "plans are compared without power.stage_clocks, which make no step shorter; `fleetcast plan best.toml --energy`"
+    " chooses clocks for the answer"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ def plan_training(
 
     Raises FleetcastError for a space that is none, ImpossibleError where no plan fits.
     """
-    space = space or TrainingSpace()
+    space, clocked = space or TrainingSpace(), scenario.power is not None and scenario.power.stage_clocks is not None
+    scenario = at_highest_clocks(scenario)
     plans = space.plans(scenario)
     fixed = space.fixed(scenario)
     if not plans:
@@ -94,7 +100,8 @@ def plan_training(
         _replace(found, evaluator.beside_own_order(found.best[0]))
     return PlannedTraining(
         scenario, space, len(plans) + balanced, found, _own(scenario, found),
-        evaluator.deployer.deploy(found.best[0].plan), fixed, _notes(scenario, fixed, found, balanced),
+        evaluator.deployer.deploy(found.best[0].plan), fixed,
+        [*_notes(scenario, fixed, found, balanced), *([CLOCKS_LATER] if clocked else [])],
     )  # fmt: skip
 
 

@@ -5,6 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+LAPTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
 
 def settle(page: Any) -> None:
     """Wait until the script has run to its end."""

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from browser_steps import LAPTOP
 
-from app.web import resources
+from app.web import resources, runner
 from app.web.settings import Settings
 from app.web.store import Store
+from app.web.worker_process import Worker
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE_S = 60.0
@@ -42,6 +44,13 @@ class Look:
     """What a browser complained of while a test looked."""
 
     complaints: list[str] = field(default_factory=list)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All looks at the running app happen in one process of the tests, so that it is started once."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("app"))
 
 
 @pytest.fixture(scope="session")
@@ -81,31 +90,31 @@ def wait_for_health(url: str, process: "subprocess.Popen[bytes]", log: Path) -> 
     raise AssertionError(f"the app did not answer in {PATIENCE_S} s: {log.read_text()}")
 
 
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A browser's folder, which keeps the app's compiled scripts from one test to the next."""
+    return tmp_path_factory.mktemp("browser")
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium of the system, without a window."""
+def context(profile: Path) -> Iterator[Any]:
+    """Chromium of the system, without a window; a session of the app belongs to a page of it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with playwright.sync_playwright() as tool:
-        chromium = tool.chromium.launch(executable_path=program)
-        yield chromium
-        chromium.close()
+        context = tool.chromium.launch_persistent_context(
+            profile, executable_path=program, viewport=LAPTOP, accept_downloads=True, reduced_motion="reduce"
+        )
+        yield context
+        context.close()
 
 
 @pytest.fixture
 def look() -> Look:
     """Collects what the browser complains of; `page` writes into it."""
     return Look()
-
-
-@pytest.fixture(scope="module")
-def context(browser: Any) -> Iterator[Any]:
-    """What pages of a module share: the browser's cache, as a session of the app belongs to a page."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    yield context
-    context.close()
 
 
 @pytest.fixture
@@ -125,14 +134,29 @@ def complain(message: Any, look: Look) -> None:
         look.complaints.append(f"{message.text} {message.location['url']}")
 
 
+@pytest.fixture(scope="session")
+def idle_workers() -> Iterator[list[Worker]]:
+    """Warm processes that one test leaves to the next."""
+    workers: list[Worker] = []
+    yield workers
+    for worker in workers:
+        worker.end()
+        worker.close()
+
+
 @pytest.fixture
-def app_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of an app whose pages run in this process; its workers end with the test."""
+def app_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_workers: list[Worker]) -> Iterator[Path]:
+    """The folder of an app whose pages run in this process; workers that are still at something end with the test."""
     for name, value in Settings(runs=tmp_path / "runs", workers=1).environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runner, "Worker", lambda limit: idle_workers.pop() if idle_workers else Worker(limit))
     st.cache_resource.clear()
     yield tmp_path / "runs"
-    resources.runner().close()
+    left = resources.runner()
+    if left._idle.qsize() == len(left._workers):
+        idle_workers.extend(left._workers)
+    else:
+        left.close()
     st.cache_resource.clear()
 
 

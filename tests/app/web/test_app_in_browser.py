@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_steps import card, card_changes, card_shows, open_page, set_number, settle, shoot
+from browser_steps import LAPTOP, PHONE, card, card_changes, card_shows, open_page, set_number, settle, shoot
 
 from app.web.pages import PAGES
 from app.web.store import RUN_ID
@@ -15,30 +15,39 @@ SECONDS_FOR_ALL = 36_000  # of traffic: far more than anybody waits for
 
 @pytest.mark.parametrize("path", PAGES)
 def test_each_page_opens_without_an_error_and_fits_a_phone(server: Any, page: Any, look: Any, path: str) -> None:
+    page.set_viewport_size(PHONE)
     page.goto(f"{server.url}/{path}")
     page.wait_for_selector('[data-testid="stMainBlockContainer"] h1, [data-testid="stMainBlockContainer"] h2')
     settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    shoot(page, f"{path}-phone")
+    page.set_viewport_size(LAPTOP)
+    settle(page)
     assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= LAPTOP["width"]
     assert look.complaints == []
     shoot(page, f"{path}-laptop")
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.reload()
-    page.wait_for_selector('[data-testid="stMainBlockContainer"] h1, [data-testid="stMainBlockContainer"] h2')
-    settle(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    shoot(page, f"{path}-phone")
 
 
-def test_the_app_opens_on_a_finished_example(server: Any, page: Any, look: Any) -> None:
+def test_the_app_opens_on_a_finished_example_whose_files_come_down(server: Any, page: Any, look: Any) -> None:
     open_page(page, server.url)
     assert page.get_by_text("chat-70b-chunked", exact=True).first.is_visible()
     assert page.locator(".fc-bottleneck").inner_text().startswith("Memory")
     assert float(card(page, "TTFT p99").replace(",", "")) > 0
+    page.get_by_role("tab", name="Files").click()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="report.html").click()
+    report = Path(waiting.value.path()).read_text(encoding="utf-8")
+    assert report.startswith("<!doctype html>")
+    assert "chat-70b-chunked" in report
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Scenario (TOML)").click()
+    assert 'config = "llama-3.1-70b"' in Path(waiting.value.path()).read_text()
     assert look.complaints == []
 
 
 def test_a_knob_changes_the_answer_and_the_url_and_a_fresh_browser_finds_it_there(
-    server: Any, page: Any, browser: Any
+    server: Any, page: Any, context: Any
 ) -> None:
     open_page(page, server.url)
     before = card(page, "TTFT p99")
@@ -46,23 +55,12 @@ def test_a_knob_changes_the_answer_and_the_url_and_a_fresh_browser_finds_it_ther
     after = card_changes(page, "TTFT p99", before)
     assert "better" in page.locator(".fc-cards").inner_text() or "worse" in page.locator(".fc-cards").inner_text()
     page.wait_for_url(re.compile(r"base=chat-70b-chunked&serving\.max_num_seqs=24$"))
-    other = browser.new_page()
+    other = context.new_page()
     open_page(other, page.url)
     assert card(other, "TTFT p99") == after
     other.close()
     page.go_back()
     assert card_changes(page, "TTFT p99", after) == before
-
-
-def test_an_impossible_combination_gets_the_command_lines_sentence_and_keeps_the_last_answer(
-    server: Any, page: Any
-) -> None:
-    open_page(page, server.url)
-    before = card(page, "TTFT p99")
-    set_number(page, "max_num_batched_tokens", 64)
-    page.get_by_text("serving.max_num_batched_tokens = 64 is less than serving.max_num_seqs = 256").wait_for()
-    assert card(page, "TTFT p99") == before
-    assert page.get_by_text("Below is the last answer, to other settings.").is_visible()
 
 
 def test_a_bad_file_gets_the_command_lines_sentence_and_a_good_one_its_answer(
@@ -90,13 +88,7 @@ def test_a_long_simulation_shows_progress_and_stops(server: Any, page: Any) -> N
     page.get_by_role("button", name="Run again").wait_for()
 
 
-def test_a_bad_url_says_what_is_wrong_and_shows_the_example(server: Any, page: Any) -> None:
-    open_page(page, f"{server.url}/?serving.max_num_seq=64")
-    assert page.get_by_text("did you mean 'serving.max_num_seqs'?").is_visible()
-    assert page.get_by_text("8,940 requests").is_visible()
-
-
-def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: Any, browser: Any, look: Any) -> None:
+def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: Any, context: Any, look: Any) -> None:
     page.goto(f"{server.url}/compare")
     page.get_by_role("button", name="Compare the two shipped scenarios").click()
     page.wait_for_selector(".js-plotly-plot .main-svg")
@@ -106,7 +98,7 @@ def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: An
     shared = page.url
     assert len(RUN_ID.findall(shared)) == 3  # two runs, one of them the baseline as well
     shoot(page, "compare-filled")
-    other = browser.new_page()
+    other = context.new_page()
     other.goto(shared)
     other.wait_for_selector(".js-plotly-plot .main-svg")
     assert other.locator(".fc-wide").nth(1).inner_text() == page.locator(".fc-wide").nth(1).inner_text()
@@ -114,19 +106,6 @@ def test_runs_are_compared_and_the_url_of_it_can_be_shared(server: Any, page: An
     page.get_by_role("button", name="Clear").click()
     page.get_by_text("Nothing to compare yet").wait_for()
     assert look.complaints == []
-
-
-def test_files_of_a_run_come_down(server: Any, page: Any) -> None:
-    open_page(page, server.url)
-    page.get_by_role("tab", name="Files").click()
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="report.html").click()
-    report = Path(waiting.value.path()).read_text(encoding="utf-8")
-    assert report.startswith("<!doctype html>")
-    assert "chat-70b-chunked" in report
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Scenario (TOML)").click()
-    assert 'config = "llama-3.1-70b"' in Path(waiting.value.path()).read_text()
 
 
 CHANGED_SERVING = re.compile(r"/(serving)?\?.*serving\.max_num_seqs=2")

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from browser_steps import LAPTOP, PHONE
 
 from app.validation import read_validation
 from sim.study import load_study, study_names
@@ -45,12 +46,6 @@ def test_the_gallery_opens_on_all_studies_and_a_card_opens_one(server: Any, page
     assert look.complaints == []
 
 
-def test_a_study_and_its_point_are_in_the_url(server: Any, page: Any) -> None:
-    open_study(page, server.url, point="decode of 4 sequences at 1K")
-    assert "0.04996" in page.locator(".fc-card", has=page.get_by_text("published", exact=True)).inner_text()
-    assert page.get_by_text("Table 2 text").first.is_visible()
-
-
 def test_a_study_is_simulated_again_and_says_so(server: Any, page: Any) -> None:
     open_study(page, server.url)
     page.get_by_role("button", name="Simulate again").click()
@@ -69,8 +64,14 @@ def test_a_long_study_shows_its_rows_and_can_be_stopped(server: Any, page: Any) 
     page.get_by_text("simulating again: stopped").wait_for()
 
 
-def test_a_changed_knob_is_simulated_beside_the_published_figure(server: Any, page: Any) -> None:
+def test_a_study_and_its_point_are_in_the_url_and_a_changed_knob_is_simulated(server: Any, page: Any) -> None:
+    page.set_viewport_size(PHONE)
     open_study(page, server.url, point="decode of 4 sequences at 1K")
+    assert "0.04996" in page.locator(".fc-card", has=page.get_by_text("published", exact=True)).inner_text()
+    assert page.get_by_text("Table 2 text").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= PHONE["width"]
+    page.set_viewport_size(LAPTOP)
     assert page.get_by_role("button", name="Simulate with this").is_disabled()
     choose(page, "engine", "vllm-0.12")
     settle(page)
@@ -91,17 +92,3 @@ def test_a_point_opens_in_the_serving_page_with_its_settings(server: Any, page: 
     page.get_by_text("tokenweave-prefill: llama-3.3-70b, TP8: prefill of 4096 tokens").first.wait_for()
     assert float(ttft.locator(".fc-value").inner_text()) == pytest.approx(1e3 * float(simulated), rel=0.02)
     assert look.complaints == []
-
-
-def test_an_unknown_study_or_point_in_the_url_falls_back_to_the_choice(server: Any, page: Any) -> None:
-    page.goto(f"{server.url}/gallery?study=nothing&point=none")
-    page.get_by_text("Published results, simulated").wait_for()
-    settle(page)
-    assert page.locator('[data-testid="stException"]').count() == 0
-
-
-def test_the_gallery_fits_a_phone(server: Any, page: Any) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    open_study(page, server.url)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390

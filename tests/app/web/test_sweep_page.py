@@ -96,22 +96,13 @@ def test_a_sweep_is_stopped_and_goes_on(server: Any, page: Any, look: Any) -> No
     assert look.complaints == []
 
 
-def test_a_bad_axis_shows_the_sentence_of_the_command_line(server: Any, page: Any) -> None:
+def test_a_bad_axis_and_a_bad_file_show_the_sentences_of_the_command_line(server: Any, page: Any) -> None:
     open_sweep(page, f"{server.url}/sweep")
     fill(page, "values of axis 1", "many")
     page.get_by_text("serving.max_num_batched_tokens = 'many': give a whole number").first.wait_for()
     assert page.get_by_role("button", name="Start").is_disabled()
-
-
-def test_a_bad_sweep_file_shows_its_mistake(server: Any, page: Any) -> None:
-    open_sweep(page, f"{server.url}/sweep")
     page.get_by_role("button", name="Sweep file").click()
     page.locator('input[type="file"]').set_input_files(
         {"name": "bad.toml", "mimeType": "application/toml", "buffer": b"schema = 1\n[axes\n"}
     )
     page.get_by_text("bad.toml: is not valid TOML").wait_for()
-
-
-def test_an_unknown_sweep_in_the_url_is_said(server: Any, page: Any) -> None:
-    page.goto(f"{server.url}/sweep?sweep=0123456789abcdef")
-    page.get_by_text("sweep 0123456789abcdef: is not kept here").wait_for()

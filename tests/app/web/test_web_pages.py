@@ -1,5 +1,6 @@
 """Pages in this process: what they say and keep, without a browser."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,30 @@ def show_sweep() -> None:
 
     session.enter("sweep")
     sweep.render()
+
+
+def show_hardware() -> None:
+    from app.web import session
+    from app.web.pages import hardware
+
+    session.enter("hardware")
+    hardware.render()
+
+
+def show_gallery() -> None:
+    from app.web import session
+    from app.web.pages import gallery
+
+    session.enter("gallery")
+    gallery.render()
+
+
+def show_fidelity() -> None:
+    from app.web import session
+    from app.web.pages import fidelity
+
+    session.enter("fidelity")
+    fidelity.render()
 
 
 def leave_and_return(test: AppTest) -> None:
@@ -270,3 +295,34 @@ def test_the_page_without_a_parameter_keeps_to_the_sweep_it_has_shown(
     test.query_params.clear()  # the back button
     test.run()
     assert test.header[0].value == first
+
+
+@pytest.mark.parametrize("kind", ["cpu", "ssd", "nic", "link", "node"])
+def test_every_kind_of_hardware_can_be_compared(app_runs: Path, kind: str) -> None:
+    test = look(show_hardware, view="compare", what=kind)
+    assert len(test.dataframe) + len(test.get("arrow_data_frame")) >= 1
+
+
+def test_a_model_that_does_not_fit_a_copy_is_a_sentence(app_runs: Path) -> None:
+    test = look(show_hardware, view="edit a copy", hbm="2", node="l4-1x")
+    said = " ".join(
+        str(element.value) for element in (*test.warning, *test.info, *test.caption, *test.markdown, *test.error)
+    )
+    assert re.search("llama-3.1-70b.*on l4", said.replace("\\", ""))
+
+
+def test_an_unknown_study_or_point_in_the_url_falls_back_to_the_choice(app_runs: Path) -> None:
+    assert "Published results, simulated" in " ".join(
+        one.value for one in look(show_gallery, study="nothing", point="none").header
+    )
+
+
+@pytest.mark.parametrize(("device", "said"), [("h100-sxm", "meet their targets"), ("links", "links and libraries")])
+def test_fidelity_of_a_device_opens_from_the_url(app_runs: Path, device: str, said: str) -> None:
+    test = look(show_fidelity, device=device, family="serving")
+    shown = html(test) + " ".join(one.value for one in (*test.markdown, *test.caption, *test.subheader))
+    assert said in shown
+
+
+def test_an_unknown_sweep_in_the_url_is_said(app_runs: Path) -> None:
+    assert "sweep 0123456789abcdef: is not kept here" in errors(look(show_sweep, sweep="0123456789abcdef"))

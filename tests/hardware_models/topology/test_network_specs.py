@@ -7,6 +7,7 @@ import pytest
 
 from hardware_models import catalog
 from hardware_models.errors import FleetcastError
+from hardware_models.spec_file import validated
 from hardware_models.specs import ClusterSpec
 from hardware_models.topology.shape import Shape
 from hardware_models.topology.topology import Topology
@@ -36,7 +37,7 @@ PLAIN = {
 )
 def test_a_network_that_cannot_be_is_refused_in_one_sentence(changes, sentence):
     with pytest.raises(FleetcastError, match=re.escape(sentence)):
-        catalog.validated(ClusterSpec, PLAIN | changes, "test")
+        validated(ClusterSpec, PLAIN | changes, "test")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_a_copy_of_a_server_keeps_its_pcie_tree(tmp_path):
 
 
 def test_what_is_absent_is_one_plane_of_two_levels():
-    spec = catalog.validated(ClusterSpec, PLAIN, "test")
+    spec = validated(ClusterSpec, PLAIN, "test")
     shape = Shape.of(catalog.node("dgx-h100"), spec)
     assert (shape.planes, shape.pods, shape.pod_oversubscription) == (1, 1, 1.0)
     assert (shape.leaf_ports, shape.leaves_per_pod) == (64, 8)

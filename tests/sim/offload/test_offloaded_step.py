@@ -8,6 +8,7 @@ import pytest
 
 from app.offload_step import offload_html
 from app.training_report import training_report_lines
+from hardware_models import catalog
 from hardware_models.errors import FleetcastError
 from sim.offload.deployment import deploy_offload
 from sim.offload.simulate import simulate_offload
@@ -80,3 +81,23 @@ def test_175b_trains_on_one_card_with_fuyou_where_zero_infinity_lacks_host_memor
         return largest_trainable(deploy_offload(wide)).parameters
 
     assert largest(INFINITY) < 175e9 < largest("fuyou")
+
+
+@pytest.mark.parametrize("offload", [{"policy": "fuyou"}, None])
+def test_a_gpu_of_one_s_own_without_a_list_price_is_run_and_no_cost_is_said(
+    tmp_path: Path, offload: dict[str, Any] | None
+) -> None:
+    for folder, name in (("gpus", "rtx-4090"), ("nodes", "rtx-4090-8x")):
+        text = (Path(catalog.__file__).parent / folder / f"{name}.toml").read_text(encoding="utf-8")
+        text = text.replace(f'name = "{name}"', f'name = "my-{folder}"')
+        text = text.replace('gpu = "rtx-4090"', 'gpu = "gpus.toml"')
+        (tmp_path / f"{folder}.toml").write_text(text, encoding="utf-8")
+    tables = {key: table for key, table in TABLES.items() if key != "offload" or offload is not None}
+    tables["cluster"] = {"node": str(tmp_path / "nodes.toml")}
+    tables["training"] = TABLES["training"] | {"global_batch_size": 1, "micro_batch_size": 1}
+    found = parse_any(tables, "test", Path())
+    assert isinstance(found, TrainingScenario)
+    result = run_training(found)
+    assert result.summary["usd_per_billion_tokens"] is result.summary["usd_per_gpu_h"] is None
+    assert "my-gpus has no list price: no cost is given" in result.summary["notes"]
+    assert "my-gpus has no list price" in "\n".join(training_report_lines(result, None))

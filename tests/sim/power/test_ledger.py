@@ -57,8 +57,6 @@ PLANS = [
     st.sampled_from([None, {"decode_clock_mhz": 1200.0}]),
 )
 def test_every_joule_of_the_site_is_in_one_part(plan, rate, grid, pue, power) -> None:
-    if power is not None and "pipeline_parallel_size" in plan:
-        power = None
     sections = {} if power is None else {"power": power}
     result = served(energy={"grid": grid, "pue": pue}, serving=plan, rate=rate, **sections)
     summary, deployment = result.summary, result.run.deployment
