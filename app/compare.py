@@ -47,6 +47,12 @@ SHOWN = (
 WHOLE = tuple(  # of a whole training, where its tokens are given
     f"time_to_train.{key}" for key in ("days", "gpu_hours", "energy.site_kwh", "energy.kgco2e", "energy.usd")
 )
+BELOW = (  # of a step whose states, weights or activations live below the GPU's memory
+    "offload.tiers.host.peak_bytes",
+    "offload.tiers.drives.peak_bytes",
+    *(f"offload.busy_fraction.{stream}" for stream in ("compute", "h2d", "d2h", "ssd", "cpu")),
+    "offload.largest.parameters",
+)
 BOUND_BY = tuple(f"{name}_fraction" for name in ("compute", "memory", "network", "host", "idle", "kv_queue"))
 SERVING = "serving"  # kind of a run whose summary names none
 OFFLOAD = "offload"
@@ -90,7 +96,8 @@ class RunFolder:
         if self.kind == OFFLOAD:
             return [OFFLOAD_METRICS[key] for key in OFFLOAD_SHOWN]
         whole = [SUMMARY_METRICS[key] for key in WHOLE if "time_to_train" in self.summary]
-        return [*TRAINING_METRICS.values(), *whole]
+        below = [SUMMARY_METRICS[key] for key in BELOW if self.summary.get("offload")]
+        return [*TRAINING_METRICS.values(), *below, *whole]
 
     @property
     def bound_by(self) -> tuple[str, ...]:

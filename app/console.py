@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from app.energy_lines import energy_lines
+from app.kv_lines import kv_lines
 from sim.metrics import METRICS, SUMMARY_METRICS, plain
 from sim.result import Result
 
@@ -65,15 +66,23 @@ def report_lines(result: Result, out: Path | None) -> list[str]:
     ]
     lines += ["", *(f"  {line}" for line in energy_lines(summary))]
     lines += power_lines(summary["power"])
+    lines += load_lines(summary)
+    lines += [f"  {line}" for line in kv_lines(summary)]
+    lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
+    lines += [f"  note: {note}" for note in summary["notes"]]
+    lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
+    lines += ["", f"  {_next_step(result, out)}", ""]
+    return lines
+
+
+def load_lines(summary: dict[str, Any]) -> list[str]:
+    """What follows the load, where something does: clocks, replicas."""
+    lines = []
     if (governor := summary.get("governor")) is not None:
         mean = f"{governor['mean_clock_mhz']:,.0f}"
         lines.append(f"  clocks by load: {mean} MHz on average, {governor['orders']:,} orders")
     if (scaler := summary.get("scaler")) is not None:
         lines.append(scaler_line(scaler))
-    lines += ["", "  " + _shares(summary["bound_by"]), "  " + summary["bottleneck"]]
-    lines += [f"  note: {note}" for note in summary["notes"]]
-    lines.append(f"  grade: {summary['grade']} ({grades_in_words(summary)})")
-    lines += ["", f"  {_next_step(result, out)}", ""]
     return lines
 
 

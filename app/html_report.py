@@ -19,6 +19,7 @@ from app.console import (
 from app.energy_lines import energy_lines
 from app.figures import figures
 from app.html_page import card_html, notes_html, page_html, pictures_html
+from app.kv_lines import kv_lines
 from sim.metrics import METRICS, Metric, plain
 from sim.result import Result
 from sim.scenario_file import scenario_toml
@@ -48,8 +49,8 @@ def html_report(result: Result | StoredRun) -> str:
 
 
 def energy_html(summary: dict[str, Any]) -> str:
-    """The account of a run's energy, a line a sentence; nothing where there is none."""
-    lines = energy_lines(summary)
+    """The account of a run's energy, and of a prefix cache, a line a sentence; nothing where there is none."""
+    lines = [*energy_lines(summary), *kv_lines(summary)]
     return f"<p>{'<br>'.join(escape(line) for line in lines)}</p>" if lines else ""
 
 

@@ -11,6 +11,7 @@ from app.console import grades_in_words
 from app.figures import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, nothing, styled
 from app.html_page import notes_html, page_html, pictures_html
 from app.html_report import metric_cards
+from app.offload_figures import on_streams, shares_bar, stream_shares, tier_shares
 from app.offload_report import HEADLINE, STREAMS, TIERS, asked_lines, blocks_text, moved_text
 from sim.metrics import OFFLOAD_METRICS
 from sim.offload.inference_result import OffloadedInferenceResult
@@ -24,8 +25,9 @@ BOUNDS = {  # key of `bound_by` -> its name and colour
     "copies_fraction": ("waits for copies", ORANGE),
     "idle_fraction": ("nothing runs", "#DDDDDD"),
 }
-KINDS = {"compute": BLUE, "load_weight": ORANGE, "load_cache": PURPLE, "load_activation": GREEN, "store_cache": RED,
-         "store_activation": SKY}  # fmt: skip
+COLOURS = {"compute": BLUE, "load_weight": ORANGE, "load_cache": PURPLE, "load_activation": GREEN, "store_cache": RED,
+           "store_activation": SKY}  # fmt: skip
+KINDS = {kind: (kind.replace("_", " "), colour) for kind, colour in COLOURS.items()}
 SHOWN_TASKS = 400  # of the timeline's beginning, and as many of the last decoding step
 
 
@@ -50,25 +52,17 @@ def offload_figures(run: OffloadedInferenceResult | StoredOffloadedInference) ->
     return {
         "Where the time goes": time_shares(summary),
         "Seconds of each kind of task, prompts and decoding of a block": kind_seconds(summary),
-        "How much of the time each stream is in use": stream_shares(summary),
+        "How full each tier is at its peak": tier_shares({TIERS[key]: one for key, one in summary["memory"].items()}),
+        "How much of the time each stream is in use": stream_shares(
+            {name: summary["busy"][f"{key}_fraction"] for key, name in STREAMS.items()}
+        ),
         "Timeline: the first tasks of the last decoding step that was run": timeline(run),
     }
 
 
 def time_shares(summary: dict[str, Any]) -> go.Figure:
     """One bar: shares of the time by what the GPU waits for."""
-    figure = go.Figure()
-    for key, (name, colour) in BOUNDS.items():
-        share = summary["bound_by"][key]
-        if share >= 0.005:
-            figure.add_bar(
-                x=[share], y=[""], orientation="h", name=f"{name} {share:.0%}", marker_color=colour, showlegend=True,
-                hovertemplate=f"{name} %{{x:.1%}}<extra></extra>",
-            )  # fmt: skip
-    figure.update_layout(barmode="stack", legend_traceorder="normal")
-    figure.update_xaxes(visible=False, range=[0, 1])
-    figure.update_yaxes(visible=False)
-    return styled(figure, 150)
+    return shares_bar((name, summary["bound_by"][key], colour) for key, (name, colour) in BOUNDS.items())
 
 
 def kind_seconds(summary: dict[str, Any]) -> go.Figure:
@@ -76,7 +70,7 @@ def kind_seconds(summary: dict[str, Any]) -> go.Figure:
     figure = go.Figure()
     for phase, colour in (("prefill", SKY), ("decode", BLUE)):
         seconds = [summary["phases"][phase].get(f"{kind}_s", 0.0) for kind in KINDS]
-        names = [kind.replace("_", " ") for kind in KINDS]
+        names = [name for name, _ in KINDS.values()]
         figure.add_bar(
             x=names, y=seconds, name=phase, marker_color=colour, hovertemplate="%{x} %{y:.4g} s<extra></extra>"
         )
@@ -85,44 +79,17 @@ def kind_seconds(summary: dict[str, Any]) -> go.Figure:
     return styled(figure, 320)
 
 
-def stream_shares(summary: dict[str, Any]) -> go.Figure:
-    """A bar a stream; the rest of its time it is idle."""
-    shares = [summary["busy"][f"{key}_fraction"] for key in STREAMS]
-    figure = go.Figure()
-    figure.add_bar(
-        x=shares, y=list(STREAMS.values()), orientation="h", marker_color=BLUE,
-        hovertemplate="%{y} %{x:.1%}<extra></extra>",
-    )  # fmt: skip
-    figure.update_xaxes(title_text="share of the time", tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(autorange="reversed")
-    return styled(figure, 260).update_layout(showlegend=False)
-
-
 def timeline(run: OffloadedInferenceResult | StoredOffloadedInference) -> go.Figure:
     """Tasks on their streams, one trace a kind; full timelines are written by --trace-out."""
     tasks = run.tasks
     lasting = tasks[(tasks["device"] >= 0) & (tasks["end_s"] > tasks["start_s"])]
-    figure = go.Figure()
     if not len(lasting):
-        return nothing(figure, "nothing ran")
+        return nothing(go.Figure(), "nothing ran")
     computed = lasting[lasting["kind"] == "compute"]["name"]
     last = computed.str.extract(r" step (\d+) ")[0].astype(int).max()
     begins = lasting[lasting["name"].str.contains(f" step {last} ") & (lasting["kind"] == "compute")]["start_s"].min()
     shown = lasting[lasting["end_s"] > begins].sort_values("start_s", kind="stable").head(SHOWN_TASKS)
-    for kind, colour in KINDS.items():
-        some = shown[shown["kind"] == kind]
-        if len(some):
-            lasted = some["end_s"] - some["start_s"]
-            figure.add_bar(
-                base=some["start_s"], x=lasted, y=some["stream"].map(STREAMS), orientation="h",
-                name=kind.replace("_", " "), marker_color=colour, customdata=some["name"], showlegend=True,
-                hovertemplate="%{customdata}<br>at %{base:.4f} s, %{x:.4f} s<extra></extra>",
-            )  # fmt: skip
-    order = [name for key, name in STREAMS.items() if key in set(shown["stream"])]
-    figure.update_layout(barmode="overlay", bargap=0.15)
-    figure.update_xaxes(title_text="time, s", range=[begins, float(shown["end_s"].max())])
-    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1])
-    return styled(figure, 330)
+    return on_streams(shown, KINDS, STREAMS, (float(begins), float(shown["end_s"].max())))[0]
 
 
 def memory_table(memory: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from sim.offload.inference_result import OffloadedInferenceResult
 from sim.offload.inference_scenario import OffloadedInferenceScenario
 
 TIERS = {"gpu": "GPU memory", "host": "host memory", "storage": "drives"}
-STREAMS = {"gpu": "GPU", "cpu": "CPU attention", "h2d": "to the GPU", "d2h": "from the GPU", "drives": "drives"}
+STREAMS = {"gpu": "GPU", "cpu": "CPU", "h2d": "to the GPU", "d2h": "from the GPU", "drives": "drives"}
 ROUTES = {"h2d": "to the GPU", "d2h": "from the GPU", "read": "read from drives", "write": "written to drives"}
 HEADLINE = (
     "output_throughput",
@@ -58,6 +58,8 @@ def offload_report_lines(result: OffloadedInferenceResult, out: Path | None) -> 
     if summary["usd_per_million_output_tokens"] is not None:
         lines.append(f"  {'cost':<26}{plain(summary['usd_per_million_output_tokens']):>14} USD a million tokens")
     lines += ["", f"  in use: {busy_text(summary)}", f"  {moved_text(summary)}", f"  {summary['bottleneck']}"]
+    if "by_need" in summary:
+        lines.append(f"  by need: {', '.join(f'{name} {count:,}' for name, count in summary['by_need'].items())}")
     lines += [f"  note: {note}" for note in summary["notes"]]
     grades = ", ".join(f"{part} {grade}" for part, grade in summary["grades"].items())
     lines.append(f"  grade: {summary['grade']} ({grades})")
@@ -105,6 +107,5 @@ def busy_text(summary: dict[str, Any]) -> str:
 def moved_text(summary: dict[str, Any]) -> str:
     """Bytes of a block by where they went."""
     moved = summary["moved_bytes"]
-    return "a block has " + ", ".join(
-        f"{moved[key] / 1e9:,.0f} GB {name}" for key, name in ROUTES.items() if moved[key]
-    )
+    parts = ", ".join(f"{moved[key] / 1e9:,.0f} GB {name}" for key, name in ROUTES.items() if moved[key])
+    return f"a block has {parts}" if parts else "a block moves nothing between tiers"

@@ -56,7 +56,7 @@ def _tiers(use: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _moved(use: dict[str, Any]) -> str:
     moved = use["moved_bytes"]
-    return ", ".join(f"{moved[key] / 1e9:,.0f} GB {name}" for key, name in MOVED.items() if moved[key])
+    return ", ".join(f"{moved[key] / 1e9:,.0f} GB {name}" for key, name in MOVED.items() if moved[key]) or "nothing"
 
 
 def _busy(use: dict[str, Any]) -> str:
@@ -68,7 +68,8 @@ def _largest(use: dict[str, Any]) -> str:
     largest = use["largest"]
     if not largest["layers"]:
         return f"none of this width: {largest['tier']} is too small for one layer"
+    then = f"then {largest['tier']} is full" if largest["tier"] != "none" else "more were not tried"
     return (
         f"{largest['parameters'] / 1e9:,.1f} G parameters ({largest['layers']:,} layers of this width, at this"
-        f" micro-batch); then {largest['tier']} is full"
+        f" micro-batch); {then}"
     )

@@ -42,6 +42,7 @@ ANSWERS = {  # question: the options that it takes
     "deployment": (*SPACE, *PRICES, "rate_per_s", "minimize", "exhaustive"),
     "training": ("tp", "pp", "micro_batches", "schedules", "sharding", "gpus", "free", "top", "workers", "exhaustive"),
     "energy": ("step_limit_s", "gpu_usd_per_h"),
+    "offload": (),
 }
 WITH = {
     "capacity": "with --capacity",
@@ -50,6 +51,7 @@ WITH = {
     "deployment": "without --capacity and --day",
     "training": "with a scenario of training",
     "energy": "with --energy",
+    "offload": "with a scenario of [offload]",
 }
 FLAGS = {"capacity": "capacity", "day": "day", "oversubscribe": "oversubscription", "energy": "energy"}
 ALWAYS = ("scenario", "overrides", *FLAGS, "out", "as_json")
@@ -109,7 +111,7 @@ ALWAYS = ("scenario", "overrides", *FLAGS, "out", "as_json")
 @click.pass_context
 def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], **options: Any) -> None:
     """Plan for SCENARIO: the fewest or cheapest GPUs that serve its workload within its SLO; the most servers behind a
-    breaker; the fastest way to train.
+    breaker; the fastest way to train; with [offload] the best policy, and what to buy next.
 
     Exit code 1: nothing keeps the SLO; the report names what came nearest. 2: no plan of training fits.
     """
@@ -123,12 +125,12 @@ def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], 
         raise FleetcastError(f"--{flags[0]} and --{flags[1]} are two questions; ask one at a time")
     asked = FLAGS[flags[0]] if flags else "deployment"
     loaded = load_any(scenario, overrides)
-    if isinstance(loaded, OffloadedInferenceScenario):
-        raise FleetcastError(
-            f"{scenario}: a plan of offloaded inference is a policy; run it with offload.policy = {{ name ="
-            ' "flexgen_search" }'
-        )
-    if isinstance(loaded, TrainingScenario):
+    offloaded = isinstance(loaded, OffloadedInferenceScenario) or (
+        isinstance(loaded, TrainingScenario) and loaded.offload is not None and not options["energy"]
+    )
+    if offloaded:
+        asked = "offload"
+    elif isinstance(loaded, TrainingScenario):
         asked = "energy" if options["energy"] else "training"
     elif options["energy"]:
         raise FleetcastError("--energy: has no meaning with a scenario of serving; it goes with one of training")
@@ -138,6 +140,11 @@ def plan(context: click.Context, /, scenario: Path, overrides: tuple[str, ...], 
 
         check_out(options["out"])
     with Line() as line:
+        if isinstance(loaded, OffloadedInferenceScenario) or (offloaded and isinstance(loaded, TrainingScenario)):
+            from app.plan_offload import offload
+
+            offload(loaded, options, line)
+            return
         if isinstance(loaded, TrainingScenario):
             (_energy if options["energy"] else _training)(loaded, options, line)
             return
@@ -155,7 +162,7 @@ def _refuse_foreign(context: click.Context, asked: str) -> None:
         name = option.name or ""
         given = context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
         taken = (*ALWAYS, *ANSWERS[asked])
-        if asked == "training":
+        if asked in ("training", "offload"):
             taken = tuple(one for one in taken if one not in FLAGS)
         if given and name not in taken:
             others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)

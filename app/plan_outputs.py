@@ -64,6 +64,10 @@ def _page(found: dict[str, Any]) -> str:
         from app.plan_oversubscribe_report import oversubscription_report
 
         return oversubscription_report(found)
+    if found["question"] == "offload":
+        from app.plan_offload_report import offload_plan_report
+
+        return offload_plan_report(found)
     from app.plan_report import plan_report
 
     return plan_report(found)

@@ -20,22 +20,23 @@ def oversubscription_report(found: dict[str, Any]) -> str:
     """The page as one string; it needs no network, and the same plan gives the same page."""
     tables = "".join(
         f"<h2>Under {escape(policy['policy'])}</h2>"
-        + table_html(TABLE_HEAD, [_cells(row) for row in _rows(found, policy["policy"])])
+        + table_html(TABLE_HEAD, [trial_cells(row) for row in trials(found, policy["policy"])])
         for policy in found["policies"]
     )
     body = f"""\
 <p>Allowed: {escape(allowed_words(found))}.</p>
 {_answer(found)}
 {pictures_html(oversubscription_figures(found))}
-<h2>Policies</h2>{table_html(POLICY_HEAD, [_policy_cells(policy) for policy in found["policies"]])}
+<h2>Policies</h2>{table_html(POLICY_HEAD, [policy_cells(policy) for policy in found["policies"]])}
 {tables}
-{
-        f"<h2>Confirmed by other seeds</h2>{table_html(TABLE_HEAD, [_cells(row) for row in found['confirmation']])}"
-        if found["confirmation"]
-        else ""
-    }
+{_confirmed(found)}
 {notes_html(found["notes"])}"""
     return page_html(f"{found['name']}: servers behind a breaker", body, MORE_STYLE)
+
+
+def _confirmed(found: dict[str, Any]) -> str:
+    rows = [trial_cells(row) for row in found["confirmation"]]
+    return f"<h2>Confirmed by other seeds</h2>{table_html(TABLE_HEAD, rows)}" if rows else ""
 
 
 def _answer(found: dict[str, Any]) -> str:
@@ -63,16 +64,18 @@ def _answer(found: dict[str, Any]) -> str:
     )
 
 
-def _rows(found: dict[str, Any], policy: str) -> list[dict[str, Any]]:
+def trials(found: dict[str, Any], policy: str) -> list[dict[str, Any]]:
+    """The numbers that were tried under a policy."""
     return [row for row in found["rows"] if row["policy"] == policy]
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    """Units are in the head."""
+def trial_cells(row: dict[str, Any]) -> list[str]:
+    """A number of servers under TABLE_HEAD, which has the units."""
     return [cell.removesuffix(" %") for cell in row_cells(row)]
 
 
-def _policy_cells(policy: dict[str, Any]) -> tuple[str, ...]:
+def policy_cells(policy: dict[str, Any]) -> tuple[str, ...]:
+    """A policy under POLICY_HEAD."""
     share = policy["oversubscription"]
     return (
         policy["policy"],

@@ -39,15 +39,17 @@ MOST_STAGES = 24  # of which the report's pictures show each
 def training_figures(run: TrainingResult | StoredTraining) -> dict[str, go.Figure]:
     """Title to figure, in the order of reading."""
     summary = run.summary
-    use = summary["memory"]
+    use, memory = summary["memory"], run.memory
+    if (offload := summary.get("offload")) is not None:
+        memory = tier_memory(memory, offload["tiers"]["gpu"]["name"])
     pipeline, title = pipeline_ends(run.tasks, summary["step_s"])
     return {
         "Where the step goes": step_shares({"": summary}),
         "What each stage's GPUs do": stage_time(run.tasks, summary["step_s"]),
         title: pipeline,
-        "Memory of a GPU of each stage at its peak": peak_by_stage(run.memory, use["budget_bytes"]),
+        "Memory of a GPU of each stage at its peak": peak_by_stage(memory, use["budget_bytes"]),
         f"Memory over time, pipeline stage {use['stage']}": memory_over_time(
-            run.memory, int(use["stage"]), use["budget_bytes"], summary["step_s"]
+            memory, int(use["stage"]), use["budget_bytes"], summary["step_s"]
         ),
         **_power(run),
     }
@@ -160,6 +162,16 @@ def peak_by_stage(memory: pd.DataFrame, budget_bytes: float) -> go.Figure:
     figure.update_layout(barmode="stack", legend_traceorder="normal", bargap=0.25)
     figure.update_yaxes(title_text="memory, GB", range=[0, 1.08 * top])
     return styled(figure, 380)
+
+
+def tier_memory(memory: pd.DataFrame, tier: str) -> pd.DataFrame:
+    """What one tier holds, by owner, of an offloaded run, where owners may hold of it in pools of their own too."""
+    own = memory[(memory["pool"] == tier) | memory["pool"].str.startswith(f"{tier}:")]
+    change = own.groupby(["pool", "owner"])["used_bytes"].diff().fillna(own["used_bytes"])
+    held = own.assign(change_bytes=change).groupby(["owner", "t_s"], as_index=False)["change_bytes"].sum()
+    held["used_bytes"] = held.groupby("owner")["change_bytes"].cumsum().clip(lower=0.0)
+    shown: pd.DataFrame = held.drop(columns="change_bytes").assign(device=0, pool=tier)
+    return shown
 
 
 def held_over_time(memory: pd.DataFrame, stage: int) -> pd.DataFrame:

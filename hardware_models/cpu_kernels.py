@@ -30,7 +30,8 @@ class CpuKernels:
     def dram_bytes_per_s(self) -> float:
         """Of all sockets together, as streams reach it."""
         cpu = catalog.cpu(self.node.cpu)
-        return cpu.memory_bandwidth_bytes_per_s * self.node.cpu_sockets * self.rates.dram_fraction
+        fraction = self.rates.cpu_dram_fraction.get(self.node.cpu, self.rates.dram_fraction)
+        return cpu.memory_bandwidth_bytes_per_s * self.node.cpu_sockets * fraction
 
     def bytes_per_s(self, processes: int = 1) -> float:
         """Of host memory that so many processes touch together."""

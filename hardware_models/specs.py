@@ -118,6 +118,7 @@ class SsdSpec(Spec):
     sequential_read_bytes_per_s: Rate
     sequential_write_bytes_per_s: Rate
     sustained_write_bytes_per_s: Rate | None = None  # once a write cache is full; None: the same for ever
+    endurance_bytes: Bytes | None = None  # that may be written before it wears out, as it is rated; None: not known
     random_read_iops: Positive  # 4 KiB
     random_write_iops: Positive  # 4 KiB
     read_latency_s: Seconds

@@ -15,6 +15,7 @@ class TierRatesSpec(Spec):
     """Of any server; tables are by the catalog's names of links and CPUs."""
 
     dram_fraction: Share  # of the sockets' peak that streams over host memory reach together
+    cpu_dram_fraction: dict[str, Share]  # the same, of CPUs on which it was seen
     pinned_bytes_per_s: dict[str, Rate]  # one direction, by link of a GPU to its host
     other_pinned_fraction: Share  # of a link that is not in the table
     pageable_fraction: Share  # of the link, for copies from or to memory that is not pinned
@@ -26,6 +27,9 @@ class TierRatesSpec(Spec):
     direct_write_fraction: Share
     adam_parameters_per_s: dict[str, Rate]  # of one process, by CPU
     process_bytes_per_s: Rate  # of host memory that one process's kernel touches, on other CPUs
+    thread_bytes_per_s: Rate  # of host memory that one thread reads and writes as it converts numbers
+    fresh_bytes_per_s: Rate  # that a thread writes to host memory that was allocated just now
+    save_bytes_per_s: Rate  # that torch.save writes, a process
     process_flop_fraction: Share  # of vector units' peak that one process's matrix products reach
 
     @model_validator(mode="after")

@@ -46,6 +46,16 @@ class Drives:
     sustained_write_bytes_per_s: float  # once caches are full
     capacity_bytes: float
 
+    @property
+    def raw_read_bytes_per_s(self) -> float:
+        """Of requests to drives' blocks past the file system: taken to reach the data sheets."""
+        return self.count * self.spec.sequential_read_bytes_per_s
+
+    @property
+    def raw_write_bytes_per_s(self) -> float:
+        """The same of writes, once caches are full."""
+        return self.count * (self.spec.sustained_write_bytes_per_s or self.spec.sequential_write_bytes_per_s)
+
     def seconds(self, read_bytes: float, write_bytes: float = 0.0, *, sustained: bool = True) -> float:
         """Of reads and writes that take turns."""
         write = self.sustained_write_bytes_per_s if sustained else self.write_bytes_per_s
@@ -123,7 +133,7 @@ class Tiers:
         known = self.node.pcie in rates.pinned_bytes_per_s
         pinned = f"pinned_bytes_per_s.{self.node.pcie}" if known else "other_pinned_fraction"
         found = {
-            "host memory": rates.source_of("dram_fraction"),
+            "host memory": rates.source_of("cpu_dram_fraction" if cpu in rates.cpu_dram_fraction else "dram_fraction"),
             "copies": rates.source_of(pinned),
             "CPU": rates.source_of(
                 "adam_parameters_per_s" if cpu in rates.adam_parameters_per_s else "process_bytes_per_s"

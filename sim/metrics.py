@@ -148,6 +148,8 @@ def _rest() -> list[Metric]:
         Metric("energy.site_j_per_output_token", "energy of an output token, at the site", "J", "J", 1.0, False),
         Metric("energy.waiting_fraction", "GPUs' energy between steps", "", "%", 100.0, None),
         Metric("energy_j", "energy of the GPUs", "J", "kWh", 1.0 / 3.6e6, False),
+        Metric("kv_cache.hit_fraction", "prompt tokens found in a prefix cache", "", "%", 100.0, True),
+        Metric("kv_cache.load_stall_s", "steps' wait for KV from below the GPUs", "s", "s", 1.0, False),
         Metric("scaler.replicas_serving", "replicas that serve, mean", "", "", 1.0, None),
         Metric("scaler.gpus_held", "GPUs that replicas hold, mean", "", "", 1.0, False),
         Metric("scaler.held_energy_j", "energy of the GPUs that replicas hold", "J", "kWh", 1.0 / 3.6e6, False),
@@ -190,6 +192,17 @@ def _training_rest() -> list[Metric]:
         *_accounts("time_to_train.energy", "tCO2e", 1e-3),
         *_swings(),
         *_offloaded_step(),
+        *_checkpoints(),
+    ]
+
+
+def _checkpoints() -> list[Metric]:
+    """Of saving states while training."""
+    return [
+        Metric("checkpoint.blocked_s", "waited for a checkpoint", "s", "s", 1.0, False),
+        Metric("checkpoint.iteration_s", "a step with checkpoints", "s", "s", 1.0, False),
+        Metric("checkpoint.perceived_bytes_per_s", "checkpoint over what is waited", "bytes/s", "GB/s", 1e-9, True),
+        Metric("checkpoint.host_peak_bytes", "checkpoints in a server's memory", "bytes", "GB", 1e-9, False),
     ]
 
 
@@ -207,6 +220,8 @@ def _offloaded_step() -> list[Metric]:
         ),
         *(Metric(f"offload.task_s.{k}", f"seconds of {k.replace('_', ' ')}", "s", "s", 1.0, False) for k in kinds),
         *(Metric(f"offload.phase_s.{p}", f"{p} as frameworks time it", "s", "s", 1.0, False) for p in phases),
+        Metric("offload.needed_write_bytes_per_s", "writes in half of the step", "bytes/s", "GB/s", 1e-9, None),
+        Metric("offload.gpu_process_bytes", "GPU memory that the driver tells", "bytes", "GB", 1e-9, False),
         Metric("offload.tiers.host.peak_bytes", "peak of host memory, a rank", "bytes", "GB", 1e-9, False),
         Metric("offload.tiers.drives.peak_bytes", "peak of drives, a rank", "bytes", "GB", 1e-9, False),
         Metric("offload.largest.parameters", "largest model that fits", "parameters", "G parameters", 1e-9, True),

@@ -30,6 +30,8 @@ def make_policy(key: str, choice: PolicyChoice, registry: Mapping[str, type[Poli
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise FleetcastError(f"{key} '{choice.name}': has no '{where}'; give it") from None
+        if first["type"] == "unexpected_keyword_argument":
+            raise FleetcastError(f"{key}.{where}: unknown key; leave it out, or spell it as its policy does") from None
         message = first["msg"].removeprefix("Input should be ")
         raise FleetcastError(f"{key}.{where} = {first['input']!r}: must be {message}") from None
     return policy

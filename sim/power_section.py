@@ -86,7 +86,7 @@ class PowerSection(Section):
         default="recent",
         description="what load a decision is for: that of late, or the busiest that comes until the next",
     )
-    scaler_window_s: float = Field(default=300.0, gt=0, le=1e6, description="seconds that a load is the mean of")
+    scaler_window_s: float = Field(default=300.0, ge=1, le=1e6, description="seconds that a load is the mean of")
     engine_start_s: float = Field(
         default=60.0, ge=0, le=1e5, description="until an engine serves, beside copying its weights from the host"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -75,6 +75,24 @@ class ServingSection(Section):
     swap_space_gib: float = Field(
         default=4.0, ge=0, le=1e6, description="host memory for swapped KV blocks of a GPU, GiB"
     )
+    enable_prefix_caching: bool = Field(
+        default=False, description="keep the KV of those that leave, for prompts that open alike"
+    )
+    kv_offloading_size_gib: float = Field(
+        default=0.0, ge=0, le=1e6, description="host memory of an engine for KV that its GPUs evict, all GPUs', GiB"
+    )
+    kv_offloading_disk_gib: float = Field(
+        default=0.0, ge=0, le=1e8, description="room on drives of an engine for KV that its GPUs evict, GiB"
+    )
+    kv_offloading_eviction: Literal["lru", "fifo"] = Field(
+        default="lru", description="what a full tier drops: what was not used for longest, or what came first"
+    )
+    kv_offloading_load: Literal["always", "cheaper"] = Field(
+        default="always", description="load KV from below whenever it is there, or only where computing it takes longer"
+    )
+    kv_offloading_overlap: bool = Field(
+        default=False, description="load KV layer by layer behind the step's arithmetic, instead of before the step"
+    )
     scheduler: PolicyChoice = Field(
         default=PolicyChoice(name="chunked_prefill"), description="which sequences a step holds"
     )
@@ -91,6 +109,25 @@ class ServingSection(Section):
             raise ValueError(
                 f"low_priority_replicas = {self.low_priority_replicas} leaves none of {self.replicas} replicas to"
                 " requests of priority 0; give fewer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_cache_to_offload(self) -> ServingSection:
+        if (self.kv_offloading_size_gib or self.kv_offloading_disk_gib) and not self.enable_prefix_caching:
+            raise ValueError(
+                "kv_offloading_size_gib and kv_offloading_disk_gib keep what a prefix cache evicts; set"
+                " enable_prefix_caching = true"
+            )
+        if self.kv_offloading_disk_gib and not self.kv_offloading_size_gib:
+            raise ValueError(
+                "kv_offloading_disk_gib: what goes to drives passes through host memory; give kv_offloading_size_gib,"
+                " the room there, too"
+            )
+        if self.kv_offloading_overlap and self.pipeline_parallel_size > 1:
+            raise ValueError(
+                "kv_offloading_overlap: stages of a pipeline wait for their KV before the step; set"
+                " pipeline_parallel_size = 1 or leave it out"
             )
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import types
 import typing
 from collections.abc import Iterator
 
@@ -94,10 +93,17 @@ def _keys_of(section: list[str], root: type[BaseModel]) -> list[str]:
 def _model(section: list[str], root: type[BaseModel]) -> type[BaseModel]:
     model = root
     for part in section:
-        annotation = model.model_fields[part].annotation
-        options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        if not part.isdigit():  # an entry of a list
+            model = next(_models_in(model.model_fields[part].annotation))
     return model
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Those of a union or of a list's entries too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for option in typing.get_args(annotation):
+        yield from _models_in(option)
 
 
 def _all_keys(root: type[BaseModel]) -> Iterator[str]:

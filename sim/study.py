@@ -77,7 +77,7 @@ class Study(Section):
 
     @property
     def of_offload(self) -> bool:
-        """Is its scenario one of offloaded inference, which no page runs yet?"""
+        """Is its scenario one of offloaded inference?"""
         return scenario_model(self.scenario) is OffloadedInferenceScenario
 
     @property
@@ -93,7 +93,7 @@ class Study(Section):
     @property
     def opens(self) -> bool:
         """Are its points scenarios that a page runs?"""
-        return not (self.of_metered_work or self.of_account or self.of_offload)
+        return not (self.of_metered_work or self.of_account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def _asked(
     study: Study, point: Point, assumed: Mapping[str, Any], where: str, overrides: tuple[str, ...]
 ) -> StudyScenario:
     """The same, of a study of any kind."""
-    if study.opens or study.of_offload:
+    if study.opens:
         return scenario_of(study, point, assumed, where, overrides)
     tables = _tables(study, point, assumed)
     for override in overrides:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from sim.checkpoint_section import CheckpointSection
 from sim.energy_section import EnergySection
 from sim.offload_section import OffloadSection
 from sim.scenario import ClusterSection
@@ -202,5 +203,6 @@ class TrainingScenario(NamedScenario):
     cluster: TrainedClusterSection
     training: TrainingSection
     offload: OffloadSection | None = None
+    checkpoint: CheckpointSection | None = None
     power: TrainingPowerSection | None = None
     energy: EnergySection | None = None

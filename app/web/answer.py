@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.console import close_call, power_lines
+from app.console import close_call, load_lines, power_lines
 from app.figures import bottleneck_shares, figures, latency_cdfs, row_power, scaled_power
 from app.html_report import LIMITS, html_report, latency_table
 from app.timeline import first_window, timeline
 from app.web.cards import POWER_SHOWN, SHOWN, summary_cards
-from app.web.components import as_text, bottleneck, cards, download, figure, grade_html, table
+from app.web.components import as_text, bottleneck, cards, figure, grade_html, table
+from app.web.run_files import file_name, show_files
 from sim.metrics import plain
 from sim.scenario_file import scenario_toml
-from sim.stored_run import StoredRun, StoredTraining
+from sim.stored_run import AnyRun, StoredRun
 
 
-def state_of(run: StoredRun | StoredTraining) -> str:
+def state_of(run: AnyRun) -> str:
     """Tells a run from every other, and from what lay in its folder before."""
     return f"{run.folder}:{(run.folder / 'summary.json').stat().st_mtime_ns}"
 
@@ -101,7 +100,8 @@ def verdict_lines(summary: dict[str, Any]) -> list[str]:
                 f' <span class="fc-{kind}">{word}</span>, {escape(reached + close_call(summary, key))}'
             )
     lines = lines or ["No limits in [slo]: goodput counts every finished request."]
-    return lines + [escape(line.strip()) for line in power_lines(summary.get("power")) if line]
+    row = [*power_lines(summary.get("power")), *load_lines(summary)]
+    return lines + [escape(line.strip()) for line in row if line]
 
 
 def _show_overview(run: StoredRun) -> None:
@@ -146,23 +146,10 @@ def _show_steps(run: StoredRun) -> None:
 
 
 def _show_files(run: StoredRun) -> None:
-    name = file_name(run.scenario.name)
-    st.caption("Everything of this run, readable without Fleetcast; the trace opens in ui.perfetto.dev.")
-    with st.container(horizontal=True):
-        download("Scenario (TOML)", lambda: scenario_toml(run.scenario).encode(), f"{name}.toml", "file-toml")
-        download("summary.json", (run.folder / "summary.json").read_bytes, f"{name}-summary.json", "file-sum")
-        download("report.html", lambda: html_report(run).encode(), f"{name}.html", "file-report")
-        download("Perfetto trace", lambda: chrome_trace(run), f"{name}-trace.json.gz", "file-trace")
-        for frame in ("requests", "steps", *(("power",) if run.summary.get("power") else ())):
-            path = run.folder / f"{frame}.parquet"
-            download(f"{frame}, Parquet", path.read_bytes, f"{name}-{frame}.parquet", f"file-{frame}")
-            download(f"{frame}, CSV", partial(_csv, run, frame), f"{name}-{frame}.csv", f"file-{frame}-csv")
-    st.caption(f"Kept in {run.folder} as run {run.folder.name}.")
-
-
-def _csv(run: StoredRun, frame: str) -> bytes:
-    rows: pd.DataFrame = getattr(run, frame)
-    return rows.to_csv(index=False).encode()
+    show_files(
+        run, scenario_toml(run.scenario), lambda: html_report(run), lambda: chrome_trace(run),
+        ("requests", "steps", "power"),
+    )  # fmt: skip
 
 
 def chrome_trace(run: StoredRun) -> bytes:
@@ -173,11 +160,6 @@ def chrome_trace(run: StoredRun) -> bytes:
         path = Path(folder) / "trace.json.gz"
         write_chrome_trace(run, path)
         return path.read_bytes()
-
-
-def file_name(name: str) -> str:
-    """A run's name as a file may have it."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name)[:80]
 
 
 SHOWS = {

@@ -23,6 +23,8 @@ POWER_SHOWN = (
     "power.high_priority_locked_s",
     "power.by_priority.high.e2e_p99_s",
     "power.by_priority.low.e2e_p99_s",
+    "power.training.tokens_per_s",
+    "power.training.lost_fraction",
 )
 
 

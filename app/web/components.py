@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PLOT_CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 GRADE_COLOURS = {"measured": "#0072B2", "quoted": "#8a6100", "assumed": "#b33c00"}
 TABLE_ROWS = 10_000  # that a page shows; downloads hold all
+NARROW = '<td style="white-space:nowrap">'
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
 
 STYLE = """<style>
@@ -83,6 +84,18 @@ def table(frame: pd.DataFrame, key: str, file_name: str) -> None:
     with st.container(horizontal=True):
         download("Parquet", lambda: frame.to_parquet(index=False), f"{file_name}.parquet", key=f"{key}-parquet")
         download("CSV", lambda: frame.to_csv(index=False).encode(), f"{file_name}.csv", key=f"{key}-csv")
+
+
+def wide_table(head: Sequence[str], rows: Sequence[Sequence[str]], first: str = "15rem") -> str:
+    """Cells of HTML as a table that scrolls sideways where there is no room; first: least width of its first column."""
+    top = "".join(f"<th>{name}</th>" for name in head)
+    body = "".join(
+        f'<tr><td style="min-width:{first}">{row[0]}</td>'
+        + "".join(f"{NARROW}{cell}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="fc-wide"><table style="width:100%"><tr>{top}</tr>{body}</table></div>'
 
 
 def download(label: str, content: Callable[[], bytes], file_name: str, key: str, mime: str | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.web.families import FAMILIES, SERVING, Family, family_of, has_page
+from app.web.families import FAMILIES, SERVING, Family, family_of
 from hardware_models.errors import UnknownNameError
 from sim.scenario_file import read_toml
 
@@ -16,7 +16,7 @@ DEFAULT = SERVING.default
 def example_names(family: Family = SERVING) -> list[str]:
     """Names of the shipped scenarios of a kind, the default one first."""
     shipped = {path.stem: read_toml(path) for path in sorted(FOLDER.glob("*.toml"))}
-    names = [name for name, tables in shipped.items() if has_page(tables) and family_of(tables) is family]
+    names = [name for name, tables in shipped.items() if family_of(tables) is family]
     return sorted(names, key=lambda name: name != family.default)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardware_models.errors import FleetcastError
+from sim.offload.inference_scenario import OffloadedInferenceScenario
 from sim.scenario import Scenario
 from sim.scenario_file import AnyScenario, scenario_model
 from sim.training_scenario import TrainingScenario
@@ -16,14 +17,26 @@ from sim.training_scenario import TrainingScenario
 class Family:
     """One kind."""
 
-    name: str  # also the path of its page
-    title: str  # of that page
-    model: type[Scenario] | type[TrainingScenario]
+    name: str
+    title: str  # of its page
+    model: type[Scenario] | type[TrainingScenario] | type[OffloadedInferenceScenario]
     default: str  # the shipped scenario that the page opens on
     smaller: str  # what makes a simulation that is too large for the app a smaller one
     under_way: str  # what a simulation does before it can say how far it is
     important: tuple[str, ...]  # keys asked first, in this order; all others by section
     section: str = ""  # that its scenarios have and those of other kinds of the same model have not
+    path: str = ""  # of its page; its name, where no other kind is on that page
+    choice: str = ""  # what tells it from the other kinds of its page
+
+    @property
+    def page(self) -> str:
+        """The path of its page."""
+        return self.path or self.name
+
+    @property
+    def heading(self) -> str:
+        """What tells it from all other kinds."""
+        return f"{self.title}, {self.choice}" if self.choice else self.title
 
 
 SERVING = Family(
@@ -95,26 +108,65 @@ POWER = Family(
     ),
     section="power",
 )
-FAMILIES = (SERVING, TRAINING, POWER)
-
-
-def has_page(tables: Mapping[str, Any]) -> bool:
-    """Does a page take scenarios of this kind?"""
-    return any(family.model is scenario_model(tables) for family in FAMILIES)
+OFFLOAD = Family(
+    name="offload-training",
+    title="Offload",
+    model=TrainingScenario,
+    default="gpt-13b-4090-fuyou",
+    smaller=TRAINING.smaller,
+    under_way=TRAINING.under_way,
+    important=(
+        "model.config",
+        "cluster.node",
+        "offload.policy",
+        "offload.drives",
+        "offload.host_memory_bytes",
+        "training.global_batch_size",
+        "training.micro_batch_size",
+        "training.seq_length",
+        "training.data_parallel_size",
+        "training.recompute",
+    ),
+    section="offload",
+    path="offload",
+    choice="training",
+)
+OFFLOADED_INFERENCE = Family(
+    name="offload-inference",
+    title=OFFLOAD.title,
+    model=OffloadedInferenceScenario,
+    default="opt-175b-1xt4-offload",
+    smaller="take fewer tokens (workload.output_tokens) or fewer batches in a block (offload.policy)",
+    under_way="simulating a block",
+    important=(
+        "model.config",
+        "model.weight_dtype",
+        "cluster.node",
+        "offload.policy",
+        "offload.drives",
+        "offload.host_memory_bytes",
+        "workload.prompt_tokens",
+        "workload.output_tokens",
+        "workload.num_requests",
+    ),
+    section=OFFLOAD.section,
+    path=OFFLOAD.path,
+    choice="inference",
+)
+FAMILIES = (SERVING, TRAINING, POWER, OFFLOAD, OFFLOADED_INFERENCE)
 
 
 def family_of(scenario: AnyScenario | Mapping[str, Any]) -> Family:
     """The kind of a scenario, or of its tables."""
     tables = scenario if isinstance(scenario, Mapping) else scenario.model_dump(exclude_none=True)
     model = scenario_model(scenario) if isinstance(scenario, Mapping) else type(scenario)
-    alike = [family for family in FAMILIES if family.model is model]
-    if not alike:
-        raise FleetcastError("offload: no page shows offloaded inference yet; use `fleetcast run`")
-    return max(alike, key=lambda family: (family.section in tables, not family.section))
+    alike = (family for family in FAMILIES if family.model is model)
+    return max(alike, key=lambda family: (tables.get(family.section) is not None, not family.section))
 
 
 def check_family(scenario: AnyScenario, family: Family, origin: str) -> None:
     """Raises FleetcastError for a scenario that another page takes."""
     own = family_of(scenario)
     if own is not family:
-        raise FleetcastError(f"{origin}: is a scenario of {own.name}; open it on the {own.title} page")
+        there = f", under {own.choice}" if own.choice else ""
+        raise FleetcastError(f"{origin}: is a scenario of {own.name}; open it on the {own.title} page{there}")

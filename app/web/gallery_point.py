@@ -15,7 +15,7 @@ from app.validation import frame_of, rows_in
 from app.web import resources
 from app.web.cards import Card
 from app.web.components import as_text, cards, error
-from app.web.families import POWER, SERVING, TRAINING, Family, family_of
+from app.web.families import OFFLOAD, OFFLOADED_INFERENCE, POWER, SERVING, TRAINING, Family, family_of
 from app.web.forms.knobs import MISSING, Group, Knob, lookup, put, scenario_groups
 from app.web.forms.widgets import Drawer
 from app.web.guard import bare_tables, safe_any
@@ -34,6 +34,8 @@ FIRST_KNOBS = {
     SERVING.name: "serving.engine",
     TRAINING.name: "training.framework",
     POWER.name: "power.actuation_delay_s",
+    OFFLOAD.name: "offload.policy",
+    OFFLOADED_INFERENCE.name: "offload.policy",
 }  # by the kind of scenario
 
 
@@ -147,7 +149,9 @@ def _beside(changed: pd.Series, row: pd.Series) -> None:
 
 def _knobs(family: Family, point: Point) -> dict[str, tuple[Knob, Group]]:
     """What may be changed: what the model runs on and how, and for whole runs of serving what it serves."""
-    sections = {"model", "cluster", family.name} | (set() if point.step is not None else {"workload"})
+    sections = {"model", "cluster", family.name, family.section, "training"} | (
+        set() if point.step is not None else {"workload"}
+    )
     groups = [group for group in scenario_groups(family.model) if group.name in sections]
     return {knob.key: (knob, group) for group in groups for knob in group.knobs}
 

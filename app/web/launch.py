@@ -8,11 +8,15 @@ import signal
 import socket
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from app.commands import FleetcastCommand
 from hardware_models.errors import FleetcastError
+
+if TYPE_CHECKING:
+    from sim.stored_run import AnyRun
 
 SCRIPT = Path(__file__).parent / "entry" / "main.py"
 
@@ -107,18 +111,15 @@ def end_on_hangup() -> None:
 def warm_up() -> None:
     """Load what pages need and answer the example of each, so that the first look finds it finished."""
     from app.web import resources
-    from app.web.answer import overview
-    from app.web.families import FAMILIES
+    from app.web.families import FAMILIES, POWER
     from app.web.guard import safe_any
     from app.web.pages import PAGES
     from app.web.pages.training import without_check
-    from app.web.training_answer import training_overview
     from app.web.url_state import full_example
-    from sim.stored_run import StoredRun, StoredTraining
 
     store = resources.store()
     runs = []
-    for family in FAMILIES:
+    for family in sorted(FAMILIES, key=lambda one: one is POWER):  # a row of servers takes longest
         scenario = safe_any(full_example(family.default, store), family.default, store)
         runs.append(resources.runner().submit(without_check(scenario), "start"))
     for module in PAGES.values():
@@ -127,11 +128,24 @@ def warm_up() -> None:
         while not run.wait(1.0, "start"):
             continue
         if run.state == "finished":
-            kept = store.run(run.run_id)
-            if isinstance(kept, StoredRun):
-                overview(kept)
-            elif isinstance(kept, StoredTraining):
-                training_overview(kept)
+            draw_first(store.run(run.run_id))
+
+
+def draw_first(run: AnyRun) -> None:
+    """Keep the pictures of a run that are looked at first."""
+    from app.web.answer import overview
+    from app.web.offload_answer import job_overview, step_overview
+    from app.web.training_answer import training_overview
+    from sim.stored_run import StoredRun, StoredTraining
+
+    if isinstance(run, StoredRun):
+        overview(run)
+    elif not isinstance(run, StoredTraining):
+        job_overview(run)
+    elif run.scenario.offload is not None:
+        step_overview(run)
+    else:
+        training_overview(run)
 
 
 def cool_down() -> None:

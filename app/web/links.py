@@ -18,7 +18,7 @@ def open_scenario(scenario: AnyScenario, label: str) -> None:
     """A link that opens a scenario in the page of its kind; `{page}` in the label is that page's title."""
     store, family = resources.store(), family_of(scenario)
     parameters = query(family.default, bare_tables(scenario, store), store)
-    open_page(family.name, parameters, label.format(page=family.title))
+    open_page(family.page, parameters, label.format(page=family.title))
 
 
 def open_page(path: str, parameters: Mapping[str, Any], label: str, icon: str = ":material/open_in_new:") -> None:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import copy
+from math import isfinite
 from typing import Any
 
 import streamlit as st
 
+from app.plan_oversubscribe_console import IMPACTS
 from app.web.draft import Draft
 from app.web.examples import example_names
-from app.web.families import TRAINING, Family
+from app.web.families import POWER, SERVING, TRAINING, Family
 from app.web.forms.choices import names_for
-from app.web.plans import OBJECTIVES, QUESTIONS, SIZES, AnyQuestion, Question, TrainingQuestion
+from app.web.plans import OBJECTIVES, QUESTIONS, SIZES, AnyQuestion, Question, RowQuestion, TrainingQuestion
 from app.web.scenario_page import draft_key
 from app.web.store import Store
 from app.web.url_state import full_example
 from hardware_models import catalog
 from policies.parallelism import SCHEDULES, SHARDING
+from policies.power import ROW_POLICIES
+from sim.plan.power.criteria import Criteria
+from sim.plan.power.table import WORDS
 from sim.plan.training.space import KEYS, RUN_BY_FRAMEWORKS
 
 EXAMPLE = Question(nodes=("dgx-a100-80gb", "dgx-h100", "dgx-h200"), sizes=(4, 8))  # answered when the page is opened
 TRAINING_EXAMPLE = TrainingQuestion()
+ROW_EXAMPLE = RowQuestion(policies=("brake_only",), seeds=1, confirm=1)
+EXAMPLES: dict[str, AnyQuestion] = {SERVING.name: EXAMPLE, TRAINING.name: TRAINING_EXAMPLE, POWER.name: ROW_EXAMPLE}
 OF_A_MODEL = ("layers_per_stage", "expert_parallel_size", "expert_tensor_parallel_size")  # left out for another one
 NAME_LIMIT = 200  # characters
 
@@ -29,24 +36,27 @@ Asked = tuple[dict[str, Any], AnyQuestion]  # tables of a scenario, and the ques
 
 def example(family: Family, store: Store) -> Asked:
     """What is answered before anything is asked."""
-    return full_example(family.default, store), TRAINING_EXAMPLE if family is TRAINING else EXAMPLE
+    return full_example(family.default, store), EXAMPLES[family.name]
 
 
 def plan_form(family: Family, store: Store) -> Asked:
     """Draw it; returns what it says."""
     scenarios = {name: full_example(name, store) for name in example_names(family)}
+    if family is POWER:  # a row that a training shares is not planned
+        scenarios = {name: tables for name, tables in scenarios.items() if "training" not in tables["power"]}
     shown: Draft | None = st.session_state.get(draft_key(family))
     if shown is not None:
         scenarios = {f"what the {family.title} page shows": shown.current} | scenarios
     name = st.selectbox("scenario", list(scenarios), key=f"plan:{family.name}:scenario", help=_HELP[family.name])
     if family is TRAINING:
         return _training(scenarios[name], f"plan:training:{name}:", store)
-    return scenarios[name], _serving(store)
+    return scenarios[name], _row() if family is POWER else _serving(store)
 
 
 _HELP = {
     "serving": "model, workload, SLO and engine",
     "training": "model, cluster, batch and framework; its own plan is set against the answer",
+    "power": "servers, their traffic, the breaker and the policy; servers are added with traffic in proportion",
 }
 
 
@@ -60,6 +70,40 @@ def _serving(store: Store) -> Question:
                            help="none: one of the catalog for each measured GPU")  # fmt: skip
     sizes = st.multiselect("tensor_parallel_size", SIZES, list(EXAMPLE.sizes), key="plan:sizes")
     return Question(kind=kind, rate_per_s=rate or None, minimize=minimize, nodes=tuple(nodes), sizes=tuple(sizes))
+
+
+def _row() -> RowQuestion:
+    key = "plan:row:"
+    policies = st.multiselect(
+        "policies beside its own", list(ROW_POLICIES), list(ROW_EXAMPLE.policies), key=f"{key}policies",
+        help="searched too, to be compared; none: all",
+    )  # fmt: skip
+    st.markdown(":gray[**the most that is safe**]")
+    allow = [changed for name, most in Criteria().allowed.items() if (changed := _allowed(name, most, key))]
+    st.markdown(":gray[**search**]")
+    numbers = [
+        st.number_input(label, low, 1_000_000, start, key=f"{key}{label}", help=said)
+        for label, low, start, said in (
+            ("seeds", 1, ROW_EXAMPLE.seeds, "each number of servers runs with each, with the policy and without limit"),
+            ("confirm", 0, ROW_EXAMPLE.confirm, "further seeds, at the answer alone"),
+            ("built for, servers", 0, 0, "what 0 % means; 0: as the rated watts of the servers have it"),
+            ("most servers", 0, 0, "0: twice as many"),
+        )
+    ]
+    seeds, confirm, built_for, most_servers = numbers
+    return RowQuestion(
+        allow=tuple(allow), policies=tuple(policies), built_for=built_for or None, most_servers=most_servers or None,
+        seeds=seeds, confirm=confirm,
+    )  # fmt: skip
+
+
+def _allowed(name: str, default: float, prefix: str) -> tuple[str, str] | None:
+    """A criterion and its value as `--allow` has them; None where it stays as it is."""
+    factor, unit = (100.0, "%") if name in IMPACTS else (1.0, "")
+    start = round(factor * default, 9) if isfinite(default) else None
+    label = f"{WORDS[name]}{f', {unit}' if unit else ''}"
+    value = st.number_input(label, 0.0, None, start, format="%g", key=f"{prefix}{name}", help=f"`--allow {name}`")
+    return None if value is None or value == start else (name, f"{value:g}{unit}")
 
 
 def _training(tables: dict[str, Any], prefix: str, store: Store) -> Asked:

@@ -14,11 +14,10 @@ from app.plan_training_figures import scatters, step_against
 from app.plan_training_report import HEAD, plan_cells
 from app.training_figures import step_shares
 from app.web.cards import Card
-from app.web.components import as_text, bottleneck, cards, download, figure
+from app.web.components import as_text, bottleneck, cards, download, figure, wide_table
 from app.web.plans import KeptPlan
 from sim.metrics import plain
 
-NARROW = '<td style="white-space:nowrap">'
 UNDER = {"plan": "sure", "step, s": "90 % interval, s"}  # columns of HEAD: what stands under them
 
 
@@ -92,13 +91,13 @@ def plans_table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [dict(zip(HEAD, map(escape, plan_cells(row)), strict=True)) for row in rows]
     head = [name for name in HEAD if name not in UNDER.values()]
     body = [[f"{row[name]}{_small(row[UNDER[name]]) if name in UNDER else ''}" for name in head] for row in cells]
-    return _table(head, body)
+    return wide_table(head, body)
 
 
 def losers_table(rows: Sequence[dict[str, Any]]) -> str:
     """Reasons, each with the plan that came nearest under it."""
     head = ("why", "plans", "the nearest")
-    return _table(head, [
+    return wide_table(head, [
         [f"{escape(row['why'])}{_small(escape(row['nearest']))}", f"{row['plans']:,}", escape(row["by"])]
         for row in rows
     ])  # fmt: skip
@@ -106,13 +105,3 @@ def losers_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _small(text: str) -> str:
     return f'<br><span class="fc-small fc-same">{text}</span>' if text not in ("", "-") else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Which scrolls sideways where there is no room, its first column wide enough for a plan; of HTML."""
-    top = "".join(f"<th>{name}</th>" for name in head)
-    body = "".join(
-        f'<tr><td style="min-width:15rem">{row[0]}</td>' + "".join(f"{NARROW}{cell}</td>" for cell in row[1:]) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="fc-wide"><table style="width:100%"><tr>{top}</tr>{body}</table></div>'

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.web.families import Family, family_of
 from app.web.guard import safe_tables
 from app.web.jobs import Job, read_json
 from app.web.store import RUN_ID, Store
 from hardware_models.errors import FleetcastError
 from sim.identity import HEX_DIGITS, scenario_id
 from sim.plan.training.space import KEYS, RUN_BY_FRAMEWORKS
-from sim.scenario_file import AnyScenario, read_toml, scenario_model, scenario_toml
-from sim.training_scenario import TrainingScenario
+from sim.scenario_file import AnyScenario, read_toml, scenario_toml
 
 QUESTIONS = {"deployment": "the cheapest that serves a demand", "capacity": "the highest rate of this deployment"}
 OBJECTIVES = ("cost", "gpus", "energy")
@@ -70,7 +70,28 @@ class TrainingQuestion:
         return found
 
 
-AnyQuestion = Question | TrainingQuestion
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowQuestion:
+    """The same of a row of servers behind a breaker: how many it carries."""
+
+    allow: tuple[tuple[str, str], ...] = ()  # criteria and the most of each, as high_p99 and 5%
+    policies: tuple[str, ...] = ()  # to compare with the scenario's own; empty: all
+    built_for: int | None = None  # servers; absent: by their rated watts
+    most_servers: int | None = None  # absent: twice as many
+    seeds: int = 3
+    confirm: int = 3
+
+    def arguments(self, _store: Store) -> list[str]:
+        """For `fleetcast plan SCENARIO`, which says what is wrong with them."""
+        found = ["--oversubscribe", f"--seeds={self.seeds}", f"--confirm={self.confirm}"]
+        found += [f"--allow={name}={most.replace(' ', '')}" for name, most in self.allow]
+        found += [f"--policies={','.join(self.policies)}"] if self.policies else []
+        for option, number in (("--built-for", self.built_for), ("--most-servers", self.most_servers)):
+            found += [f"{option}={number}"] if number is not None else []
+        return found
+
+
+AnyQuestion = Question | TrainingQuestion | RowQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +112,9 @@ class KeptPlan:
         return read_json(self.out / "plan.json")
 
     @property
-    def trains(self) -> bool:
-        """Is it one of training?"""
-        return scenario_model(read_toml(self.job_folder / SCENARIO)) is TrainingScenario
+    def family(self) -> Family:
+        """Of which kind its scenario is."""
+        return family_of(read_toml(self.job_folder / SCENARIO))
 
     @property
     def running(self) -> bool:

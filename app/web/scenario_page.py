@@ -22,9 +22,9 @@ from app.web.url_state import full_example
 from app.web.waiting import computed
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import AnyScenario
-from sim.stored_run import StoredRun, StoredTraining
+from sim.stored_run import StoredOffloadedInference, StoredRun, StoredTraining
 
-Run = TypeVar("Run", StoredRun, StoredTraining)
+Run = TypeVar("Run", StoredRun, StoredTraining, StoredOffloadedInference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class ScenarioPage(Generic[Run]):
         parameters = st.query_params.to_dict()
         if draft is None:
             draft = st.session_state[key] = Draft.open(parameters, store, self.family)
-        elif session.came_from() != self.family.name:
+        elif session.came_from() != self.family.page:
             draft.come_back(parameters, store)
         return draft
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.web.families import FAMILIES, SERVING, TRAINING, Family, family_of
-from app.web.forms.knobs import scenario_groups
+from app.web.families import FAMILIES, OFFLOADED_INFERENCE, SERVING, TRAINING, Family, family_of
+from app.web.forms.knobs import MISSING, leaves, lookup, scenario_groups
 from hardware_models.errors import FleetcastError
 from sim.scenario_file import override_value, toml_value
-from sim.sweep.goal import DEFAULT_METRIC, TRAINING_METRIC
+from sim.sweep.goal import DEFAULT_METRIC, OFFLOAD_METRIC, TRAINING_METRIC
 
 RANGE = re.compile(r"\s*(\S+)\s+to\s+(\S+?)(\s+log)?(?:\s+in\s+(\d+))?\s*")
 SPLIT = re.compile(r",(?![^\[{]*[\]}])")  # commas outside of lists and tables
 METHODS = ("grid", "list", "lhs", "random")
 DRAWN = ("lhs", "random")
+METRICS = {TRAINING.model: TRAINING_METRIC, OFFLOADED_INFERENCE.model: OFFLOAD_METRIC}  # of a goal that names none
 
 
 @dataclass
@@ -67,16 +69,23 @@ class SweepDraft:
             limits="\n".join(goal.pop("subject_to", [])),
             other={key: value for key, value in tables.items() if key not in shown},
         )
-        draft.metric = goal.pop(direction, TRAINING_METRIC if family_of(base) is TRAINING else DEFAULT_METRIC)
+        draft.metric = goal.pop(direction, METRICS.get(family_of(base).model, DEFAULT_METRIC))
         if goal:
             draft.other["goal"] = goal
         return draft
 
 
-def axis_keys(family: Family = SERVING) -> list[str]:
-    """Keys of a scenario that a form offers as axes: all but what names a run and what is a table."""
-    knobs = [knob for group in scenario_groups(family.model) if group.name for knob in group.knobs]
-    return [f"{knob.key}.name" if knob.kind == "policy" else knob.key for knob in knobs]
+def axis_keys(family: Family = SERVING, base: Mapping[str, Any] | None = None) -> list[str]:
+    """Keys of a scenario that a form offers as axes: all but what names a run and what is a table; of the policies of
+    `base`, the keys that it gives.
+    """
+    knobs = [knob for group in scenario_groups(family.model) if group.name for knob in leaves(group.knobs)]
+    found = []
+    for knob in knobs:
+        policy = lookup(base or {}, knob.key) if knob.kind == "policy" else MISSING
+        own = [name for name in policy if name != "name"] if isinstance(policy, Mapping) else []
+        found += [f"{knob.key}.name", *(f"{knob.key}.{name}" for name in own)] if knob.kind == "policy" else [knob.key]
+    return found
 
 
 def axis_value(key: str, text: str) -> Any:
@@ -104,7 +113,7 @@ def axis_value(key: str, text: str) -> Any:
 def _is_whole(key: str, ends: list[Any]) -> bool:
     """Does the key take whole numbers only? A policy's own key does, where both ends are whole."""
     groups = [group for family in FAMILIES for group in scenario_groups(family.model)]
-    kinds = {knob.key: knob.kind for group in groups for knob in group.knobs}
+    kinds = {knob.key: knob.kind for group in groups for knob in leaves(group.knobs)}
     return kinds[key] == "integer" if key in kinds else all(isinstance(end, int) for end in ends)
 
 

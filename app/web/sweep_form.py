@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from app.web.families import POWER, SERVING, TRAINING, Family, family_of
+from app.web.families import OFFLOAD, OFFLOADED_INFERENCE, POWER, SERVING, TRAINING, Family, family_of
 from app.web.sweep_draft import DRAWN, METHODS, SweepDraft, axis_keys
 from app.web.sweeps import MOST_POINTS
 from sim.sweep.columns import SWEEP_METRICS, metrics_of
@@ -22,16 +23,22 @@ GOALS = {  # begun with; as all below by kind of scenario
     SERVING.name: "ttft_s.p99",
     TRAINING.name: "step_s",
     POWER.name: "power.row_peak_fraction",
+    OFFLOAD.name: "step_s",
+    OFFLOADED_INFERENCE.name: "decode_step_s",
 }
 LIMITS = {
     SERVING.name: "ttft_s.p99 <= 500ms",
     TRAINING.name: "memory.peak_bytes <= 70GB",
     POWER.name: "power.brakes <= 0",
+    OFFLOAD.name: "offload.tiers.host.peak_bytes <= 200GB",
+    OFFLOADED_INFERENCE.name: "memory.host.peak_bytes <= 200GB",
 }
 CONSTRAINTS = {
     SERVING.name: "serving.max_num_batched_tokens >= serving.max_num_seqs",
     TRAINING.name: "training.tensor_parallel_size * training.pipeline_parallel_size <= 64",
     POWER.name: "serving.replicas == cluster.nodes",
+    OFFLOAD.name: "training.micro_batch_size <= training.global_batch_size",
+    OFFLOADED_INFERENCE.name: "workload.output_tokens <= workload.prompt_tokens",
 }
 EXAMPLES = "`64, 128, 256`, or `16 to 512 log in 6`; names as they are: `bf16, fp8`"
 
@@ -48,7 +55,7 @@ def sweep_form(draft: SweepDraft, prefix: str, bases: dict[str, dict[str, Any]])
     if family_of(draft.base) is not family:  # what it asks of one kind means nothing to the other
         prefix, draft = f"{prefix}{family.name}:", _begun_anew(draft, bases[base], family)
     name = first.text_input("name", draft.name, max_chars=60, key=f"{prefix}name")
-    axes = _axes(draft, prefix, family)
+    axes = _axes(draft, prefix, axis_keys(family, bases[base]))
     method = st.selectbox(
         "method", METHODS, METHODS.index(draft.method), key=f"{prefix}method", format_func=lambda m: f"{m}: {WORDS[m]}"
     )
@@ -85,9 +92,9 @@ def _begun_anew(draft: SweepDraft, base: dict[str, Any], family: Family) -> Swee
     return SweepDraft(name, base, [], draft.method, draft.samples, draft.seeds, metric=GOALS[family.name])
 
 
-def _axes(draft: SweepDraft, prefix: str, family: Family) -> list[tuple[str, str]]:
+def _axes(draft: SweepDraft, prefix: str, known: Sequence[str]) -> list[tuple[str, str]]:
     """A row an axis, with a row to spare."""
-    keys = list(dict.fromkeys(["", *axis_keys(family), *(key for key, _ in draft.axes)]))
+    keys = list(dict.fromkeys(["", *known, *(key for key, _ in draft.axes)]))
     count_key = f"{prefix}axes"
     count = st.session_state.setdefault(count_key, max(1, len(draft.axes)))
     found = []

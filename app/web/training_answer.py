@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -20,19 +20,30 @@ from app.training_power_figures import power_over_time
 from app.training_reason import same_tokens
 from app.training_report import HEADLINE, asked_lines, swing_line
 from app.training_timeline import first_window, pipeline_ends, pipeline_timeline
-from app.web.answer import file_name, grades_line, show_pictures, state_of
+from app.web.answer import grades_line, show_pictures, state_of
 from app.web.cards import Card, summary_cards
-from app.web.components import as_text, bottleneck, cards, download, error, figure, table
+from app.web.components import as_text, bottleneck, cards, error, figure, table
+from app.web.run_files import file_name, show_files
+from sim.metrics import plain
 from sim.scenario_file import tables_toml
-from sim.stored_run import StoredTraining
+from sim.stored_run import StoredOffloadedInference, StoredTraining
 from sim.training.simulate import does_not_fit
 
 FRAMES = ("tasks", "memory", "power")
 NOW, BASELINE = "this plan", "baseline"
+TIERS = ("offload.tiers.host.peak_bytes", "offload.tiers.drives.peak_bytes")  # below the GPU's memory
+LARGEST = "offload.largest.parameters"
 
 
-def show_training(run: StoredTraining, baseline: StoredTraining | None, said: dict[str, Any]) -> None:
-    """All of a run; said: the tables that the widgets say, which may ask for a plan that fits."""
+def show_training(
+    run: StoredTraining,
+    baseline: StoredTraining | None,
+    said: dict[str, Any],
+    tabs: Mapping[str, Callable[[], None]] | None = None,
+) -> None:
+    """All of a run; said: the tables that the widgets say, which may ask for a plan that fits. tabs: in place of those
+    of the same name.
+    """
     summary = run.summary
     refused = not summary["memory"]["fits"] and said["training"].get("check_memory", True)
     if refused:
@@ -44,13 +55,14 @@ def show_training(run: StoredTraining, baseline: StoredTraining | None, said: di
     cards(training_cards(summary, None if baseline is None else baseline.summary))
     if baseline is not None:
         figure(step_times({NOW: summary, BASELINE: baseline.summary}), "step-times")
-    shows = {
+    shows: dict[str, Callable[[], None]] = {
         "Overview": partial(_show_overview, run),
         "Timeline": partial(_show_timeline, run),
         "Memory": partial(_show_memory, run),
         "Power": partial(_show_power, run),
         "Tasks": partial(_show_tasks, run),
         "Files": partial(_show_files, run, said),
+        **(tabs or {}),
     }
     for show, tab in zip(shows.values(), st.tabs(list(shows), key="training-answer", on_change="rerun"), strict=True):
         if tab.open:
@@ -62,12 +74,16 @@ def training_cards(summary: dict[str, Any], baseline: dict[str, Any] | None = No
     """The headline of a step; of memory, how much tensors may take. A step of another batch is neither better nor
     worse for its length.
     """
-    memory = summary["memory"]
+    memory, use = summary["memory"], summary.get("offload")
+    tiers = {} if use is None else {f"offload.tiers.{key}.peak_bytes": tier for key, tier in use["tiers"].items()}
+    shown = (*HEADLINE, *(key for key in TIERS if key in tiers), *(() if use is None else (LARGEST,)))
     budget = f"of {memory['budget_bytes'] / 1e9:,.1f} GB{'' if memory['fits'] else ': does not fit'}"
     found = []
-    for card in summary_cards(summary, baseline, HEADLINE):
+    for card in summary_cards(summary, baseline, shown):
         if card.title == "memory.peak_bytes":
             found.append(replace(card, note=budget))
+        elif card.title in tiers:
+            found.append(replace(card, note=f"of {plain(tiers[card.title]['budget_bytes'] / 1e9)} GB"))
         elif card.title == "step_s" and baseline is not None and not same_tokens(baseline, summary):
             found.append(replace(card, delta=f"{card.delta.partition(',')[0]}, of another batch", verdict="same"))
         else:
@@ -146,21 +162,7 @@ def _show_tasks(run: StoredTraining) -> None:
 
 
 def _show_files(run: StoredTraining, said: dict[str, Any]) -> None:
-    name = file_name(run.scenario.name)
-    st.caption("Everything of this run, readable without Fleetcast; the trace opens in ui.perfetto.dev.")
-    with st.container(horizontal=True):
-        own = asked_toml(run, said)
-        download("Scenario (TOML)", own.encode, f"{name}.toml", "file-toml")
-        download("summary.json", (run.folder / "summary.json").read_bytes, f"{name}-summary.json", "file-sum")
-        download("report.html", lambda: training_html_report(run).encode(), f"{name}.html", "file-report")
-        download("Perfetto trace", lambda: step_trace(run), f"{name}-trace.json.gz", "file-trace")
-        for frame in FRAMES:
-            path = run.folder / f"{frame}.parquet"
-            if not path.is_file():  # of a version that had no such frame
-                continue
-            download(f"{frame}, Parquet", path.read_bytes, f"{name}-{frame}.parquet", f"file-{frame}")
-            download(f"{frame}, CSV", partial(_csv, run, frame), f"{name}-{frame}.csv", f"file-{frame}-csv")
-    st.caption(f"Kept in {run.folder} as run {run.folder.name}.")
+    show_files(run, asked_toml(run, said), lambda: training_html_report(run), lambda: step_trace(run), FRAMES)
 
 
 def asked_toml(run: StoredTraining, said: dict[str, Any]) -> str:
@@ -171,12 +173,7 @@ def asked_toml(run: StoredTraining, said: dict[str, Any]) -> str:
     return tables_toml(ran)
 
 
-def _csv(run: StoredTraining, frame: str) -> bytes:
-    rows: pd.DataFrame = getattr(run, frame)
-    return rows.to_csv(index=False).encode()
-
-
-def step_trace(run: StoredTraining) -> bytes:
+def step_trace(run: StoredTraining | StoredOffloadedInference) -> bytes:
     """The timeline for ui.perfetto.dev, gzipped."""
     from sim.graph.frames_trace import write_frames_trace
 

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sim.offload.inference_result import OffloadedInferenceResult
     from sim.result import Result
     from sim.scenario_file import AnyScenario
     from sim.serving.record import RequestLog
@@ -107,13 +108,14 @@ def _simulate(order: dict[str, Any], messages: Messages) -> None:
     result.write(Path(order["folder"]))
 
 
-def _result(scenario: AnyScenario, messages: Messages) -> Result | TrainingResult:
-    from hardware_models.errors import FleetcastError
+def _result(scenario: AnyScenario, messages: Messages) -> Result | TrainingResult | OffloadedInferenceResult:
     from sim.offload.inference_scenario import OffloadedInferenceScenario
     from sim.scenario import Scenario
 
     if isinstance(scenario, OffloadedInferenceScenario):
-        raise FleetcastError("offload: no page shows such a run yet; use `fleetcast run`")
+        from sim.offload.inference_result import run_inference
+
+        return run_inference(scenario)
     if not isinstance(scenario, Scenario):
         from sim.training.result import run_training
 

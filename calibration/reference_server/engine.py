@@ -15,8 +15,9 @@ from calibration.reference_server.executor import StepOutcome
 from calibration.reference_server.seats import Seats
 from policies.serving import Batch, BatchScheduler
 from policies.serving import Sequence as Request
-from sim.serving.engine import Engine, Lane, Limits
+from sim.serving.engine import Engine
 from sim.serving.inbox import NEVER, Inbox, RequestColumns
+from sim.serving.lane import Lane, Limits
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.run import Run
 from workloads.request import RequestTable

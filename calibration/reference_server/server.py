@@ -30,7 +30,7 @@ from calibration.reference_server.warm_up import made_up_step, warm_up
 from calibration.reference_server.weights import random_weights
 from hardware_models.errors import DoesNotFitError, FleetcastError
 from policies.serving import SCHEDULERS, BatchScheduler
-from sim.serving.engine import Limits
+from sim.serving.lane import Limits
 from workloads.models.catalog import model as load_model
 from workloads.randomness import stream
 from workloads.request import RequestTable

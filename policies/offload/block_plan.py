@@ -83,6 +83,15 @@ class BlockPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What is loaded of a part by need: experts of which each token visits `top_k`, of equal size."""
+
+    experts: int
+    top_k: int
+    expert_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What weights are loaded for at once: half a layer (attention, or MLP), or the model's beginning or end."""
 
@@ -91,6 +100,9 @@ class Part:
     shape: int  # parts of the same kind and shape cost the same
     tensors: tuple[float, ...]  # bytes of each, in the order in which they are placed
     kv_bytes: float = 0.0  # of a token, in the model's own format
+    routed: Routed | None = None  # None: every token needs all of it
+    neurons: int = 0  # of an MLP that is not one of experts, each with a row or column of
+    matrices: int = 0
 
     @property
     def weight_bytes(self) -> float:
@@ -130,6 +142,10 @@ class Prices(Protocol):
     @property
     def has_drives(self) -> bool:
         """Is there anything to read from and write to below host memory?"""
+
+    @property
+    def drives(self) -> int:
+        """How many; what is read and written is spread over all of them."""
 
     def linear_s(self, part: Part, sequences: float, new_tokens: int) -> float:
         """Of a part on the GPU, attention over the cache left out."""

@@ -7,6 +7,7 @@ its copy engine each way, CPU cores, and drives, on which reads and writes take 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,6 +48,8 @@ class TurnTasks:
         self.moved: list[Moved] = []
         self.ends: list[int] = []  # task that ends each step
         self._job, self._plan, self._prices = job, plan, prices
+        self.counts: Counter[str] = Counter()  # of what is loaded by need
+        self.counted: list[Counter[str]] = []  # the same at the end of each step
         self._stream = {name: self.graph.add_stream(0, name) for name in STREAMS}
         self._pool = {tier: self.graph.add_pool(0, tier) for tier in TIERS}
         self._placed = [placed(plan, part) for part in job.parts]
@@ -59,6 +62,10 @@ class TurnTasks:
         self._stored: dict[Turn, int] = {}
         self._done: dict[Turn, int] = {}  # computed
         self._room: list[int] = []  # last compute of each part so far
+
+    def build(self, steps: list[int]) -> TaskGraph:
+        """The graph of these steps of the job (0: the prompt), as if they followed each other."""
+        raise NotImplementedError
 
     def _resident(self) -> int:
         """A moment at which all that stays in its place is there."""
@@ -79,6 +86,10 @@ class TurnTasks:
             "kv_cache": kv * plan.kv.of(tier),
             "activations": hidden * plan.activations.of(tier),
         }
+
+    def _end_step(self, task: int) -> None:
+        self.ends.append(task)
+        self.counted.append(self.counts.copy())
 
     def _end(self, resident: int) -> None:
         task = self.graph.add(NO_STREAM, 0.0, "end", [*self._gate, *self._computed[-1:]])

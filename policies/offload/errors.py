@@ -17,8 +17,9 @@ class TierError(DoesNotFitError):
     def __init__(self, tier: str, needed_bytes: float, missing_bytes: float, owners: dict[str, float]) -> None:
         self.tier, self.missing_bytes = tier, missing_bytes
         largest = sorted(owners.items(), key=lambda item: -item[1])[:4]
-        what = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in largest)
+        what = ", ".join(f"{name} {size / 1e9:.1f} GB" for name, size in largest if size)
+        verb = "are" if tier == "drives" else "is"
         super().__init__(
-            f"{tier} is {missing_bytes / 1e9:.1f} GB short: a rank needs {needed_bytes / 1e9:.1f} GB of it ({what});"
+            f"{tier} {verb} {missing_bytes / 1e9:.1f} GB short: a rank needs {needed_bytes / 1e9:.1f} GB ({what});"
             f" {REMEDY[tier]}"
         )

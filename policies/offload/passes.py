@@ -15,6 +15,7 @@ from policies.offload.work import DRIVES, GPU, HOST, WEIGHT_BYTES, LayerWork, Ma
 from policies.offload.writer import BACKWARD, FORWARD, GATHER, URGENT, StepWriter
 
 WINDOW, LEAVING, GRADIENTS, STAGING = "weights window", "activations leaving", "gradients leaving", "staged weights"
+HOME = "activations that wait"
 OUT, BACK = "activations to drives", "activations from drives"
 WEIGHTS, ACTIVATIONS, GRADIENT, WORKING = "weights", "activations", "gradients", "working"
 STAGED = 2  # layers whose weights may wait in host memory on their way from drives
@@ -31,6 +32,12 @@ class Placement:
     saved_s: tuple[float, ...]  # of computing the layer again, what those spare
     drives_bytes: tuple[float, ...]  # of what leaves, what goes on to drives: all or nothing
     live_bytes: float = inf  # of weights on the GPU, at most
+    sharded: bool = False  # weights on the GPU: each rank keeps its part, and ranks make layers whole among them
+
+    @property
+    def whole(self) -> bool:
+        """Are all weights on every GPU all the time?"""
+        return self.weights == GPU and not self.sharded
 
     def leaving(self, work: OffloadWork, index: int) -> float:
         """Bytes that leave the GPU after a layer's forward, and return for its backward."""
@@ -45,18 +52,20 @@ class Placement:
         gpu = {
             WORKING: max(layer.working_bytes for layer in work.layers),
             GRADIENT: PARTS * work.largest * WEIGHT_BYTES,
-            WEIGHTS: weights if self.weights == GPU else self.least_weights(work),
+            WEIGHTS: weights if self.whole else self.least_weights(work),
             "activations on their way": (PARTS + 1) * max(leaving),
         }
         if not self.kept_on_host:
             gpu[ACTIVATIONS] = sum(layer.kept_bytes for layer in work.layers)
+        if self.weights == GPU and self.sharded:
+            gpu[WEIGHTS] += weights / work.ranks
         host = {ACTIVATIONS: sum(leaving) - sum(self.drives_bytes)}
         if any(self.drives_bytes):
             host["activations on their way"] = 2 * PARTS * max(leaving)
         if self.weights == HOST:
             host[WEIGHTS] = weights / work.ranks
         if self.weights == DRIVES:
-            host["staged weights"] = STAGED * work.largest * WEIGHT_BYTES / work.ranks
+            host[STAGING] = STAGED * work.largest * WEIGHT_BYTES / work.ranks
         on_drives = {ACTIVATIONS: sum(self.drives_bytes)}
         if self.weights == DRIVES:
             on_drives[WEIGHTS] = weights / work.ranks
@@ -70,7 +79,7 @@ class Placement:
     def window(self, work: OffloadWork, machine: Machine, needs: Needs) -> float:
         """Of the GPU's memory, for weights and activations that come for passes: what else is left of it, too."""
         returning = max(self.leaving(work, index) for index in range(len(work.layers)))
-        weights = 0.0 if self.weights == GPU else self.least_weights(work)
+        weights = 0.0 if self.whole else self.least_weights(work)
         more = max(0.0, machine.budgets[GPU] - needs.total(GPU))
         return min(weights + more, max(weights, self.live_bytes)) + returning
 
@@ -83,16 +92,20 @@ class Passes:
 
     def __init__(self, writer: StepWriter, placement: Placement, gradients: GradientsOut, needs: Needs) -> None:
         self.writer, self.placement, self._gradients = writer, placement, gradients
+        self.blocked_by: list[int] = []  # what the next backward waits for besides
         self._gone: dict[int, int] = {}  # layer -> the task after which its activations are where they wait
         work = writer.work
         leaving = max(placement.leaving(work, index) for index in range(len(work.layers)))
         writer.buffer(GPU, LEAVING, PARTS * leaving)
+        waiting = sum(placement.leaving(work, index) for index in range(len(work.layers)))
+        self._home = HOME if HOME in writer.reserved else None
+        writer.buffer(HOST, HOME, waiting)
         writer.buffer(HOST, OUT, PARTS * leaving)
         writer.buffer(HOST, BACK, PARTS * leaving)
         writer.buffer(GPU, GRADIENTS, PARTS * work.largest * WEIGHT_BYTES)
         writer.buffer(GPU, WINDOW, placement.window(work, writer.machine, needs))
         writer.buffer(HOST, STAGING, STAGED * work.largest * WEIGHT_BYTES / work.ranks)
-        if placement.weights == GPU:
+        if placement.whole:
             writer.hold(GPU, work.parameters * WEIGHT_BYTES, WEIGHTS)
         else:
             writer.hold(placement.weights, work.parameters * WEIGHT_BYTES / work.ranks, WEIGHTS)
@@ -122,7 +135,7 @@ class Passes:
             copy = writer.d2h(leaving, f"activations {name}", [task])
             writer.give(copy, GPU, leaving, ACTIVATIONS, buffer=LEAVING)
             further = self.placement.drives_bytes[index]
-            writer.take(copy, HOST, leaving, ACTIVATIONS, buffer=OUT if further else None)
+            writer.take(copy, HOST, leaving, ACTIVATIONS, buffer=OUT if further else self._home)
             self._gone[index] = copy
             if further:
                 self._gone[index] = written = writer.write(further, f"activations {name}", [copy])
@@ -136,9 +149,9 @@ class Passes:
         fetched = [] if last else self._fetch(index, name)
         returned = self._return(index, name)
         seconds = max(0.0, layer.recompute_s - self.placement.saved_s[index]) + layer.backward_s
-        task = writer.compute(BACKWARD, seconds, name, [*fetched, *returned])
+        task = writer.compute(BACKWARD, seconds, name, [*fetched, *returned, *self.blocked_by])
         self._work(task, layer)
-        self._drop(task, layer, fetched or ([task] if last and self.placement.weights != GPU else []))
+        self._drop(task, layer, fetched or ([task] if last and not self.placement.whole else []))
         if returned:
             writer.give(task, GPU, self.placement.leaving(writer.work, index), ACTIVATIONS, buffer=WINDOW)
         if not self.placement.kept_on_host:
@@ -153,8 +166,12 @@ class Passes:
         """A layer's weights come to the GPU: the task after which they are there; none where they live there."""
         writer, work = self.writer, self.writer.work
         layer = work.layers[index]
-        if self.placement.weights == GPU:
+        if self.placement.whole:
             return []
+        if self.placement.weights == GPU:
+            task = writer.exchange(GATHER, layer.parameters * WEIGHT_BYTES, name, [])
+            writer.take(task, GPU, layer.parameters * WEIGHT_BYTES, WEIGHTS, buffer=WINDOW)
+            return [task]
         size = work.part(layer) * WEIGHT_BYTES
         before: list[int] = []
         if self.placement.weights == DRIVES:
@@ -186,7 +203,7 @@ class Passes:
             writer.give(before, DRIVES, further, ACTIVATIONS)
         task = writer.h2d(size, f"activations {name}", [before])
         writer.take(task, GPU, size, ACTIVATIONS, buffer=WINDOW)
-        writer.give(task, HOST, size, ACTIVATIONS, buffer=BACK if further else None)
+        writer.give(task, HOST, size, ACTIVATIONS, buffer=BACK if further else self._home)
         return [task]
 
 

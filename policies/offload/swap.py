@@ -7,7 +7,7 @@ host and drives, forward and backward (arXiv 2403.06504, section 5); the least D
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from policies.offload.work import STATE_BYTES, WEIGHT_BYTES, LayerWork, Machine, OffloadWork
@@ -29,11 +29,23 @@ def swapped(layer: LayerWork, fraction: float) -> tuple[float, float]:
 
 def all_swapped(work: OffloadWork, fraction: float) -> list[tuple[float, float]]:
     """The same of each layer."""
-    known: dict[int, tuple[float, float]] = {}
+    known = {key: swapped(layer, fraction) for key, (layer, _) in alike(work).items()}
+    return [known[_costs(layer)] for layer in work.layers]
+
+
+def alike(work: OffloadWork) -> dict[Hashable, tuple[LayerWork, int]]:
+    """Layers that cost the same: one of them, and how many there are."""
+    found: dict[Hashable, tuple[LayerWork, int]] = {}
     for layer in work.layers:
-        if id(layer) not in known:
-            known[id(layer)] = swapped(layer, fraction)
-    return [known[id(layer)] for layer in work.layers]
+        key = _costs(layer)
+        first, count = found.get(key, (layer, 0))
+        found[key] = (first, count + 1)
+    return found
+
+
+def _costs(layer: LayerWork) -> Hashable:
+    """All that swapping looks at; not its name."""
+    return layer.products, layer.kept_bytes, layer.forward_s, layer.backward_s, layer.recompute_s
 
 
 def chosen_fraction(work: OffloadWork, machine: Machine, room_bytes: float) -> float:
@@ -57,10 +69,7 @@ class _ClosedForm:
 
     @classmethod
     def of(cls, work: OffloadWork, machine: Machine) -> _ClosedForm:
-        counts = Counter(map(id, work.layers))
-        layers = {id(layer): layer for layer in work.layers}
-        part = work.parameters / work.ranks
-        return cls(machine, work.micro_batches, part, tuple((layers[key], count) for key, count in counts.items()))
+        return cls(machine, work.micro_batches, work.parameters / work.ranks, tuple(alike(work).values()))
 
     def step_seconds(self, fraction: float) -> float:
         """With such a share swapped."""

@@ -27,6 +27,8 @@ class Update:
     pieces: int  # whose states may be in host memory at once, where they live on drives
     largest: float  # parameters of a piece
     gradients_on_drives: bool = False  # in fp32, written in the backward and read again with the states
+    state_bytes: float = STATE_BYTES
+    new_weight_bytes: float = WEIGHT_BYTES  # beside its state, which it may be a part of
     ends: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -35,12 +37,12 @@ class Update:
     @property
     def read_bytes(self) -> float:
         """Of a parameter, from drives."""
-        return STATE_BYTES + (4.0 if self.gradients_on_drives else 0.0)
+        return self.state_bytes + (4.0 if self.gradients_on_drives else 0.0)
 
     @property
     def written_bytes(self) -> float:
         """Of a parameter, to drives: states, and its new weight if that lives there."""
-        return STATE_BYTES + (WEIGHT_BYTES if self.weights == DRIVES else 0.0)
+        return self.state_bytes + (self.new_weight_bytes if self.weights == DRIVES else 0.0)
 
     def piece(self, parameters: float, name: str, after: Iterable[int]) -> int:
         """One piece's update: its last task. after: of its gradients, and what else it must wait for."""

@@ -25,6 +25,7 @@ class LayerWork:
     kept_bytes: float  # what comes into the layer
     working_bytes: float  # while a pass runs: its activations, and gradients of them
     products: tuple[tuple[float, float], ...] = ()  # seconds to compute again, and bytes of the output, of each product
+    forward_bytes: float = 0.0  # while a forward runs of which nothing is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class OffloadWork:
     micro_batches: int = 1
     ranks: int = 1
     pieces: int = 1  # that a layer of the model is cut in; each is a layer here
+    matrices: tuple[tuple[float, float], ...] = ()  # rows and columns of each of one layer of the model
 
     @property
     def parameters(self) -> float:
@@ -67,6 +69,8 @@ class Machine:
     dram: str  # the link that stands for host memory
     read_bytes_per_s: float  # of drives; 0: there are none
     write_bytes_per_s: float
+    pageable_bytes_per_s: float  # of copies from or to host memory that is not pinned
+    thread_bytes_per_s: float  # of host memory that one thread reads and writes as it converts numbers
     adam_parameters_per_s: float
     adam_bytes: float  # of host memory that a parameter's update touches
     budgets: Mapping[str, float]  # tier -> bytes
@@ -74,6 +78,12 @@ class Machine:
     gpu_adam_s: Callable[[float], float]  # of so many parameters
     gather_s: Callable[[float], float]  # of so many bytes among all ranks, of which each has its part
     reduce_s: Callable[[float], float]
+    raw_read_bytes_per_s: float  # of drives, by requests to their blocks, past the file system
+    raw_write_bytes_per_s: float
+    direct_read_bytes_per_s: float  # of drives, to the GPU past host memory; 0: there are none
+    direct_write_bytes_per_s: float
+    gpu_product_s: Callable[[float, float, float], float]  # of matrices: rows, columns, and what is summed over
+    gpu_touch_s: Callable[[float], float]  # of a kernel that streams over so many bytes of its memory
 
 
 @dataclass(frozen=True, slots=True)

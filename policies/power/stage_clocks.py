@@ -39,11 +39,13 @@ class PerseusClocks(StageClocks):
     iteration_s: float | None = None  # in place of it: how long the passes of a step may take
 
     def __post_init__(self) -> None:
-        super(PerseusClocks, self).__post_init__()  # noqa: UP008  # a class with slots is made twice
+        super(PerseusClocks, self).__post_init__()  # a class with slots is made twice
         if not 0.0 <= self.slowdown < 1e6:
             raise FleetcastError(
                 f"slowdown = {self.slowdown:g}: by which share an iteration may be longer; give 0 or more"
             )
+        if self.iteration_s is not None and not self.iteration_s > 0.0:
+            raise FleetcastError(f"iteration_s = {self.iteration_s:g}: give seconds above 0")
         wishes = [self.slowdown > 0.0, self.iteration_s is not None, self.straggler > 1.0]
         if sum(wishes) > 1:
             raise FleetcastError(

@@ -75,15 +75,21 @@ class ChunkedPrefill(BatchScheduler):
         if view.num_running or chunks:
             free -= int(self.watermark_fraction * view.total_blocks)
         seats = self.max_num_seqs - view.num_running - len(chunks)
-        admit, size = 0, view.block_size
+        admit, size, cache = 0, view.block_size, view.cache
+        if cache is not None and view.partial is not None:
+            cache.accept(view.partial)  # there is a budget beyond it: it ends with this batch
         for sequence in view.waiting:
             if not budget or not seats:
                 break
-            free -= self.blocks_at_admission(sequence, size)
+            if cache is not None:
+                cache.look_up(sequence)
+            free -= self.blocks_at_admission(sequence, size) - sequence.shared_blocks
             if free < 0:
                 return admit, True
-            tokens = min(budget, sequence.to_prefill)
+            tokens = min(budget, sequence.to_prefill - sequence.prefilled)
             chunks.append((sequence, tokens))
+            if cache is not None:
+                cache.accept(sequence)
             admit += 1
             budget -= tokens
             seats -= 1

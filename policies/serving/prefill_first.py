@@ -14,15 +14,15 @@ class PrefillFirst(BatchScheduler):
     """vLLM's paper: if any waiting prompt fits, a prompt-only iteration; else one token for every running sequence.
 
     When blocks run out the latest sequences are preempted, by `recompute` (back to the queue) or `swap` (to host
-    memory, while room lasts; beyond it, recompute). While anything is swapped out, nobody new is admitted. A prompt
-    longer than max_num_batched_tokens runs alone.
+    memory, while room lasts; beyond it, recompute), or by the `cheaper` for each by the engine's own prices. While
+    anything is swapped out, nobody new is admitted. A prompt longer than max_num_batched_tokens runs alone.
 
     Prompts of a batch are not padded to the longest, and swapped sequences come back as soon as they fit; later 0.2
     releases (0.2.6 for one) limit the padding (max_paddings) and keep the watermark free on return too. Sequences
     stand alone: no beams or parallel samples that share blocks.
     """
 
-    preemption_mode: Literal["recompute", "swap"] = "recompute"
+    preemption_mode: Literal["recompute", "swap", "cheaper"] = "recompute"
     watermark_fraction: Fraction = (
         0.01  # of all blocks, kept free on admission (the released code; the paper is silent)
     )
@@ -53,14 +53,20 @@ class PrefillFirst(BatchScheduler):
         if not view.num_running:
             free = view.free_blocks  # an idle engine must not wait for its own watermark
         seats = self.max_num_seqs - view.num_running
+        cache = view.cache
         for sequence in view.waiting:
-            tokens += sequence.to_prefill
+            if cache is not None:
+                cache.look_up(sequence)
+            new = sequence.to_prefill - sequence.prefilled
+            tokens += new
             if len(chunks) >= seats or (chunks and tokens > self.max_num_batched_tokens):
                 break
-            free -= self.blocks_at_admission(sequence, view.block_size)
+            free -= self.blocks_at_admission(sequence, view.block_size) - sequence.shared_blocks
             if free < 0:
                 return True
-            chunks.append((sequence, sequence.to_prefill))
+            chunks.append((sequence, new))
+            if cache is not None:
+                cache.accept(sequence)
         return False
 
     def _resume(self, view: StepView) -> int:

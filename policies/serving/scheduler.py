@@ -64,14 +64,15 @@ def latest_victims(view: StepView, order: QueueOrderName) -> list[Sequence]:
     candidates.sort(key=QUEUE_ORDERS[order].rank, reverse=True)
     free, need = view.free_blocks, view.decode_blocks_needed
     victims: list[Sequence] = []
+    gone: dict[int, int] = {}
     for sequence in candidates:
         if need <= free:
             break
         victims.append(sequence)
-        if sequence is view.partial:
-            free += sequence.blocks
-        else:
+        blocks = sequence.blocks
+        if sequence is not view.partial:
             held = view.context_tokens(sequence)
-            free += blocks_for(held, view.block_size)
+            blocks = blocks_for(held, view.block_size)
             need -= held % view.block_size == 0
+        free += blocks if view.cache is None else view.cache.blocks_freed(sequence, blocks, gone)
     return victims

@@ -34,6 +34,8 @@ class Sequence:
     max_gap_s: float = 0.0
     join_step: int = 0  # decode pool's step count when this sequence joined it
     join_context: int = 0  # KV tokens it had then
+    cached_tokens: int = 0  # of its prompt, found in a prefix cache when it was first scheduled
+    shared_blocks: int = 0  # of `blocks`, those that others hold on the device as it waits; see `PrefixLookup`
 
 
 class WaitingQueue(Protocol):
@@ -41,6 +43,19 @@ class WaitingQueue(Protocol):
 
     def __iter__(self) -> Iterator[Sequence]: ...
     def __len__(self) -> int: ...
+
+
+class PrefixLookup(Protocol):
+    """What a scheduler asks of a prefix cache, which keeps the KV blocks of prompts that others may open with."""
+
+    def look_up(self, sequence: Sequence) -> None:
+        """Set a waiting sequence's `prefilled` to what it would find, and `shared_blocks`."""
+
+    def accept(self, sequence: Sequence) -> None:
+        """Its prompt will be done with this batch: those that are looked up after it find its blocks."""
+
+    def blocks_freed(self, sequence: Sequence, held: int, gone: dict[int, int]) -> int:
+        """What the leaving of one that holds so many blocks frees; gone: counts pages over several that leave."""
 
 
 @dataclass(slots=True)
@@ -58,6 +73,7 @@ class StepView:
     block_size: int  # tokens a block
     decode_blocks_needed: int  # new blocks that one more token for every running sequence takes
     decode_step: int = 0  # decode steps the running sequences' engine has made; see `context_tokens`
+    cache: PrefixLookup | None = None
 
     def context_tokens(self, sequence: Sequence) -> int:
         """KV tokens that a running sequence holds now."""

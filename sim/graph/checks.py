@@ -35,8 +35,12 @@ def check_graph(graph: TaskGraph) -> None:
     for change in graph.memory:
         if not 0 <= change.task < tasks or not 0 <= change.pool < len(graph.pools) or not isfinite(change.change_bytes):
             raise FleetcastError(f"{change}: needs one of {tasks} tasks, one of {len(graph.pools)} pools, finite bytes")
+    alone: dict[tuple[int, ...], float] = {}  # of links crossed together
     for task, transfer in graph.transfer.items():
-        _check_transfer(graph, task, transfer)
+        if transfer.links not in alone:
+            _check_links(graph, task, transfer.links)
+            alone[transfer.links] = alone_bytes_per_s(graph, transfer)
+        _check_transfer(graph, task, transfer, alone[transfer.links])
 
 
 def check_durations(durations_s: list[float]) -> None:
@@ -69,18 +73,21 @@ def alone_bytes_per_s(graph: TaskGraph, transfer: Transfer) -> float:
     return min(graph.links[link].bytes_per_s / transfer.links.count(link) for link in transfer.links)
 
 
-def _check_transfer(graph: TaskGraph, task: int, transfer: Transfer) -> None:
-    if not 0 <= task < len(graph):
-        raise FleetcastError(f"a transfer belongs to task {task}, but there are {len(graph)} tasks")
-    links = transfer.links
+def _check_links(graph: TaskGraph, task: int, links: tuple[int, ...]) -> None:
     if not links or not all(0 <= link < len(graph.links) for link in links):
-        raise FleetcastError(f"{task_name(graph, task)} crosses links {links}, but there are {len(graph.links)}")
+        what = task_name(graph, task) if 0 <= task < len(graph) else f"a transfer of task {task}"
+        raise FleetcastError(f"{what} crosses links {links}, but there are {len(graph.links)}")
     for link in links:
         if not 0 < graph.links[link].bytes_per_s < inf:
             raise FleetcastError(f"link '{graph.links[link].name}' carries {graph.links[link].bytes_per_s} bytes/s")
-    alone_s = transfer.latency_s + transfer.size_bytes / alone_bytes_per_s(graph, transfer)
-    if not isclose(alone_s, graph.duration_s[task], rel_tol=ALONE, abs_tol=0.0):
+
+
+def _check_transfer(graph: TaskGraph, task: int, transfer: Transfer, bytes_per_s: float) -> None:
+    if not 0 <= task < len(graph):
+        raise FleetcastError(f"a transfer belongs to task {task}, but there are {len(graph)} tasks")
+    alone_s, duration_s = transfer.latency_s + transfer.size_bytes / bytes_per_s, graph.duration_s[task]
+    if alone_s != duration_s and not isclose(alone_s, duration_s, rel_tol=ALONE, abs_tol=0.0):
         raise FleetcastError(
-            f"{task_name(graph, task)} lasts {graph.duration_s[task]} s but takes {alone_s} s alone on its links; "
+            f"{task_name(graph, task)} lasts {duration_s} s but takes {alone_s} s alone on its links; "
             "a transfer's duration is latency + size / slowest link"
         )

@@ -6,7 +6,7 @@ value an instant, after everything that happens at it, so that releases come bef
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +34,16 @@ class Peak:
 class MemoryLedger:
     """The memory changes of a graph as columns, sorted by pool, for many times of one graph."""
 
-    def __init__(self, graph: TaskGraph) -> None:
+    def __init__(self, graph: TaskGraph, joined: Sequence[int] | None = None) -> None:
+        """joined: for each pool of the graph, the one that counts its bytes; absent: itself."""
         rows = [(change.task, change.pool, change.owner, change.change_bytes) for change in graph.memory]
         tasks, pools, owners, changes = zip(*rows, strict=True) if rows else ((), (), (), ())
         self.graph = graph
         self.owners = sorted(set(owners))
         code = {name: number for number, name in enumerate(self.owners)}
         pool = np.array(pools, dtype=np.int64)
+        if joined is not None:
+            pool = np.array(joined, dtype=np.int64)[pool]
         order = np.argsort(pool, kind="stable")
         self.task = np.array(tasks, dtype=np.int64)[order]
         self.change = np.array(changes, dtype=np.float64)[order]

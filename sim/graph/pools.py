@@ -24,8 +24,7 @@ class Pools:
         self._limit = [pool.budget_bytes * (1 + ROUNDING) for pool in graph.pools]
         self.used = [0.0] * len(graph.pools)
         self._most = [0.0] * len(graph.pools)  # ever used
-        self.takes = _needs(graph, 1)
-        self.gives = _needs(graph, -1)
+        self.takes, self.gives = _needs(graph)
         self._lines: list[dict[int, None]] = [{} for _ in graph.pools]  # claimants, longest waiting first
         self._claims: dict[int, set[int]] = {}  # claimant -> pools in whose lines it stands
         for task, needs in self.takes.items():
@@ -86,17 +85,25 @@ class Pools:
                     )
                 left = 0.0
             self.used[pool] = left
-        return self._first([pool for pool, _ in self.gives[task]])
+        return self._first([pool for pool, _ in self.gives[task]]) if self._claims else []
 
     def _first(self, pools: list[int]) -> list[int]:
         return list(dict.fromkeys(next(iter(self._lines[pool])) for pool in pools if self._lines[pool]))
 
 
-def _needs(graph: TaskGraph, sign: int) -> dict[int, Needs]:
-    """Task -> bytes of each pool that it takes (sign 1) or gives back (-1)."""
-    sums: dict[int, dict[int, float]] = {}
+def _needs(graph: TaskGraph) -> tuple[dict[int, Needs], dict[int, Needs]]:
+    """Task -> bytes of each pool that it takes, and that it gives back."""
+    takes: dict[int, dict[int, float]] = {}
+    gives: dict[int, dict[int, float]] = {}
     for change in graph.memory:
-        if sign * change.change_bytes > 0:
-            of_task = sums.setdefault(change.task, {})
-            of_task[change.pool] = of_task.get(change.pool, 0.0) + sign * change.change_bytes
-    return {task: tuple(sorted(of_task.items())) for task, of_task in sums.items()}
+        size, pool = change.change_bytes, change.pool
+        if size:
+            of_task = (takes if size > 0 else gives).setdefault(change.task, {})
+            of_task[pool] = of_task.get(pool, 0.0) + abs(size)
+    return _sorted(takes), _sorted(gives)
+
+
+def _sorted(sums: dict[int, dict[int, float]]) -> dict[int, Needs]:
+    return {
+        task: tuple(sorted(of_task.items()) if len(of_task) > 1 else of_task.items()) for task, of_task in sums.items()
+    }

@@ -10,11 +10,11 @@ from hardware_models.dtypes import bytes_per_element
 from hardware_models.errors import ImpossibleError
 from hardware_models.specs import GpuSpec, NodeSpec
 from hardware_models.tiers import Tiers, tiers
-from policies.offload.block_plan import BlockPlan, Job, Part, Tier
+from policies.offload.block_plan import BlockPlan, Job, Part, Routed, Tier
 from policies.offload.flexgen_search import FlexGenSearch
 from policies.offload.inference_policies import INFERENCE_OFFLOAD
-from sim.offload.inference_prices import InferencePrices
 from sim.offload.inference_scenario import OffloadedInferenceScenario
+from sim.offload.worker_prices import WorkerPrices
 from sim.policy_choice import make_policy
 from workloads.models.architecture import AttentionSpec, DenseMlp, LayerGroup, ModelArchitecture
 from workloads.models.catalog import model
@@ -33,7 +33,7 @@ class InferenceDeployment:
     node: NodeSpec
     gpu: GpuSpec
     tiers: Tiers
-    prices: InferencePrices
+    prices: WorkerPrices
     job: Job
     budgets: dict[Tier, float]
     plan: BlockPlan
@@ -49,7 +49,7 @@ def deploy_inference(scenario: OffloadedInferenceScenario) -> InferenceDeploymen
     chosen = scenario.model
     dtypes = Dtypes(weight=chosen.weight_dtype, activation=chosen.compute_dtype, kv_cache=chosen.kv_cache_dtype)
     Device(gpu).peak_flop_per_s(dtypes.activation)
-    prices = InferencePrices(architecture, Device(gpu), below, dtypes, scenario.offload.rates)
+    prices = WorkerPrices(architecture, Device(gpu), below, dtypes, scenario.offload.rates)
     job = _job(scenario, architecture, dtypes)
     budgets: dict[Tier, float] = {
         "gpu": float(gpu.memory_bytes) - CONTEXT_BYTES,
@@ -67,7 +67,7 @@ def deploy_inference(scenario: OffloadedInferenceScenario) -> InferenceDeploymen
 
 
 def _plans(
-    scenario: OffloadedInferenceScenario, job: Job, prices: InferencePrices, budgets: dict[Tier, float]
+    scenario: OffloadedInferenceScenario, job: Job, prices: WorkerPrices, budgets: dict[Tier, float]
 ) -> list[BlockPlan]:
     """What the policy decides; of a search, the best few."""
     policy = make_policy("offload.policy", scenario.offload.policy, INFERENCE_OFFLOAD, {})
@@ -103,9 +103,34 @@ def _parts(architecture: ModelArchitecture, dtypes: Dtypes) -> list[Part]:
         attention, mlp = _tensors(architecture, group, dtypes)
         kv = _cached_elements(group) * bytes_per_element(dtypes.kv_cache)
         parts.append(Part(f"layer {layer} attention", "attention", shape, attention, kv))
-        parts.append(Part(f"layer {layer} MLP", "mlp", shape, mlp))
+        parts.append(_mlp_part(layer, shape, mlp, architecture, group, dtypes))
     head = head_weights(architecture, shares_embedding=False)
     return [*parts, Part("head", "head", 0, tuple(one.elements * kept for one in head))]
+
+
+def _mlp_part(
+    layer: int,
+    shape: int,
+    tensors: tuple[float, ...],
+    architecture: ModelArchitecture,
+    group: LayerGroup,
+    dtypes: Dtypes,
+) -> Part:
+    name = f"layer {layer} MLP"
+    if isinstance(group.mlp, DenseMlp):
+        matrices = 3 if group.mlp.gated else 2
+        return Part(name, "mlp", shape, tensors, neurons=group.mlp.intermediate_size, matrices=matrices)
+    return Part(name, "mlp", shape, tensors, routed=_routed(architecture, group, dtypes))
+
+
+def _routed(architecture: ModelArchitecture, group: LayerGroup, dtypes: Dtypes) -> Routed | None:
+    """The experts of a layer that has any."""
+    if isinstance(group.mlp, DenseMlp):
+        return None
+    held = next(weight for weight in layer_weights(architecture, group) if weight.part == "experts")
+    dtype = dict(architecture.stored_dtypes).get("experts", dtypes.weight)
+    size = held.elements * bytes_per_element(dtype) / group.mlp.experts
+    return Routed(group.mlp.experts, group.mlp.top_k, size)
 
 
 def _cached_elements(group: LayerGroup) -> int:

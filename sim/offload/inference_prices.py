@@ -43,6 +43,11 @@ class InferencePrices:
         """Of the server."""
         return self._tiers.drives is not None
 
+    @property
+    def drives(self) -> int:
+        """Of the server; 0: none."""
+        return self._tiers.drives.count if self._tiers.drives is not None else 0
+
     def linear_s(self, part: Part, sequences: float, new_tokens: int) -> float:
         """Matrix products, norms and activations; no rate above the one measured."""
         return self._linear(part.kind, part.shape, sequences, new_tokens)

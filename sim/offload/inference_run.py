@@ -6,7 +6,8 @@ that are; between steps that are run it is taken as linear, so that none is fore
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from hardware_models.errors import DoesNotFitError
 from policies.offload.block_plan import TIERS, Tier
 from policies.offload.block_schedule import BlockGraph
-from policies.offload.block_tasks import Moved
+from policies.offload.block_tasks import Moved, TurnTasks
+from policies.offload.expert_graph import ExpertGraph
+from policies.offload.expert_plan import ExpertPlan
+from policies.offload.flash_graph import FlashGraph
+from policies.offload.flash_plan import FlashPlan
+from policies.offload.storage_attention import StorageGraph, StoragePlan
+from policies.offload.sweeps import SweepGraph, SweepPlan
 from policies.task_graph import TaskGraph
 from sim.graph.executor import execute
 from sim.graph.memory import MemoryLedger, Peak
@@ -24,6 +31,13 @@ from sim.offload.inference_deployment import InferenceDeployment, deploy_inferen
 from sim.offload.inference_scenario import OffloadedInferenceScenario
 
 RUN_STEPS = 4  # decoding steps that are run whole
+RUN_TOKENS = 40  # the same where what is loaded differs from token to token
+OF_SEQUENCES = (
+    "kv_cache",
+    "streamed cache",
+    "activations",
+    "workspace",
+)  # the rest: weights
 NAMES: dict[Tier, str] = {"gpu": "GPU memory", "host": "host memory", "storage": "drives"}
 
 
@@ -39,6 +53,7 @@ class InferenceRun:
     weights: NDArray[np.float64]
     bounds_s: NDArray[np.float64]  # at which steps begin, and the last ends: (steps + 1,)
     peaks: dict[Tier, Peak]
+    counts: dict[str, int] = field(default_factory=dict)  # of what is loaded by need: experts, neurons
 
     @property
     def step_s(self) -> NDArray[np.float64]:
@@ -88,16 +103,38 @@ def simulate_deployed(
 ) -> InferenceRun:
     """The same of a scenario that is deployed; run_steps: decoding steps that are run whole."""
     last = deployment.job.output_tokens - 1
-    steps, weights = _steps(last, last if exact else run_steps)
-    writer = BlockGraph(deployment.job, deployment.plan, deployment.prices)
+    most = RUN_TOKENS if isinstance(deployment.plan, ExpertPlan | FlashPlan) else run_steps
+    steps, weights = _steps(last, last if exact else most)
+    writer = writer_of(deployment)
     graph = writer.build(steps)
     times = execute(graph) if exact else compile_graph(graph).times(graph.duration_s)
     usage = MemoryLedger(graph).usage(times)
     peaks = {tier: usage.peak(pool) for pool, tier in enumerate(TIERS)}
     if deployment.scenario.offload.check_memory:
-        _check(deployment, writer, peaks)
+        _check(deployment, peaks)
     bounds = np.array([0.0, *(times.end_s[task] for task in writer.ends)])
-    return InferenceRun(deployment, graph, times, writer.moved, steps, weights, bounds, peaks)
+    return InferenceRun(deployment, graph, times, writer.moved, steps, weights, bounds, peaks, _counts(writer, weights))
+
+
+def _counts(writer: TurnTasks, weights: NDArray[np.float64]) -> dict[str, int]:
+    """Of a block, steps between those that were run included."""
+    ends = [Counter[str](), *writer.counted]
+    each = list(zip(weights, ends, ends[1:], strict=False))
+    return {name: round(sum(w * (after[name] - before[name]) for w, before, after in each)) for name in writer.counts}
+
+
+def writer_of(deployment: InferenceDeployment) -> TurnTasks:
+    """Who writes the graph of such a plan."""
+    job, plan, prices = deployment.job, deployment.plan, deployment.prices
+    if isinstance(plan, ExpertPlan):
+        return ExpertGraph(job, plan, prices, deployment.scenario.seed)
+    if isinstance(plan, FlashPlan):
+        return FlashGraph(job, plan, prices, deployment.scenario.seed)
+    if isinstance(plan, StoragePlan):
+        return StorageGraph(job, plan, prices)
+    if isinstance(plan, SweepPlan):
+        return SweepGraph(job, plan, prices)
+    return BlockGraph(job, plan, prices)
 
 
 def _steps(last: int, most: int) -> tuple[list[int], NDArray[np.float64]]:
@@ -113,7 +150,7 @@ def _steps(last: int, most: int) -> tuple[list[int], NDArray[np.float64]]:
     return [0, *chosen, last], np.array([1.0, *weights, 1.0])
 
 
-def _check(deployment: InferenceDeployment, writer: BlockGraph, peaks: dict[Tier, Peak]) -> None:
+def _check(deployment: InferenceDeployment, peaks: dict[Tier, Peak]) -> None:
     """Say which tier is too small, when, by how much, and what would fit."""
     for tier, peak in peaks.items():
         budget = deployment.budgets[tier]
@@ -125,14 +162,14 @@ def _check(deployment: InferenceDeployment, writer: BlockGraph, peaks: dict[Tier
         raise DoesNotFitError(
             f"offload: {NAMES[tier]} would hold {peak.used_bytes / 1e9:,.1f} GB {peak.t_s:,.3g} s after the start and"
             f" has {budget / 1e9:,.1f} GB, {(peak.used_bytes - budget) / 1e9:,.1f} GB too little ({owners});"
-            f" {_remedy(deployment, writer, peak, tier)}, or set offload.check_memory = false to run it all the same"
+            f" {_remedy(deployment, peak, tier)}, or set offload.check_memory = false to run it all the same"
         )
 
 
-def _remedy(deployment: InferenceDeployment, writer: BlockGraph, peak: Peak, tier: Tier) -> str:
+def _remedy(deployment: InferenceDeployment, peak: Peak, tier: Tier) -> str:
     """How many sequences of a block would fit, or that something must go to another tier."""
     plan = deployment.plan
-    weights = writer.resident_bytes(tier)["weights"] + peak.owners.get("streamed weights", 0.0)
+    weights = sum(size for name, size in peak.owners.items() if name not in OF_SEQUENCES)
     a_sequence = (peak.used_bytes - weights) / plan.sequences
     fit = int((deployment.budgets[tier] - weights) / a_sequence) if a_sequence > 0 else 0
     if fit >= 1:

@@ -13,21 +13,40 @@ MAX_TOKENS = 1_000_000
 class OffloadRates(Section):
     """[offload] rates: figures measured on the machine, in place of those that its data sheets give."""
 
-    h2d_bytes_per_s: float | None = Field(default=None, gt=0, description="pinned host memory to GPU")
-    h2d_pageable_bytes_per_s: float | None = Field(default=None, gt=0, description="other host memory to GPU")
-    d2h_cache_bytes_per_s: float | None = Field(default=None, gt=0, description="keys and values, GPU to host memory")
-    d2h_activation_bytes_per_s: float | None = Field(default=None, gt=0, description="activations, GPU to host memory")
-    storage_read_bytes_per_s: float | None = Field(default=None, gt=0, description="all drives together")
-    storage_write_bytes_per_s: float | None = Field(default=None, gt=0, description="all drives together")
+    h2d_bytes_per_s: float | None = Field(default=None, ge=1e3, le=1e18, description="pinned host memory to GPU")
+    h2d_pageable_bytes_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="other host memory to GPU"
+    )
+    d2h_cache_bytes_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="keys and values, GPU to host memory"
+    )
+    d2h_activation_bytes_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="activations, GPU to host memory"
+    )
+    storage_read_bytes_per_s: float | None = Field(default=None, ge=1e3, le=1e18, description="all drives together")
+    storage_read_latency_s: float | None = Field(
+        default=None, gt=0, le=10, description="of one small read, where many threads read at once"
+    )
+    storage_write_bytes_per_s: float | None = Field(default=None, ge=1e3, le=1e18, description="all drives together")
     prefill_matrix_flop_per_s: float | None = Field(
-        default=None, gt=0, description="most that the GPU's matrix products sustain while it reads prompts"
+        default=None, ge=1e3, le=1e18, description="most that the GPU's matrix products sustain while it reads prompts"
     )
     decode_matrix_flop_per_s: float | None = Field(
-        default=None, gt=0, description="most that they sustain while it decodes"
+        default=None, ge=1e3, le=1e18, description="most that they sustain while it decodes"
     )
-    prefill_attention_flop_per_s: float | None = Field(default=None, gt=0, description="the GPU's attention, prompts")
-    decode_attention_flop_per_s: float | None = Field(default=None, gt=0, description="the GPU's attention, decoding")
-    cpu_attention_flop_per_s: float | None = Field(default=None, gt=0, description="the CPU's attention")
+    prefill_attention_flop_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="the GPU's attention, prompts"
+    )
+    decode_attention_flop_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="the GPU's attention, decoding"
+    )
+    cpu_attention_flop_per_s: float | None = Field(default=None, ge=1e3, le=1e18, description="the CPU's attention")
+    cpu_matrix_flop_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="the CPU's matrix products, experts'"
+    )
+    cpu_stream_bytes_per_s: float | None = Field(
+        default=None, ge=1e3, le=1e18, description="weights that the CPU streams from host memory as it multiplies"
+    )
 
 
 class OffloadedInferenceSection(Section):

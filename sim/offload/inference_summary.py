@@ -14,6 +14,8 @@ from hardware_models.ops import Gemm
 from hardware_models.provenance import worst_grade
 from policies.offload.block_plan import TIERS, BlockPlan
 from policies.offload.block_tasks import STREAMS
+from policies.offload.expert_plan import ExpertPlan
+from policies.offload.flash_plan import FlashPlan
 from sim.offload.inference_deployment import InferenceDeployment
 from sim.offload.inference_run import InferenceRun
 from sim.training.reasons import no_price_note
@@ -23,7 +25,7 @@ Floats = NDArray[np.float64]
 BOUNDS = {"compute": ("gpu",), "host": ("cpu",), "storage": ("drives",), "copies": ("h2d", "d2h")}
 WORDS = {
     "compute": "the GPU computes",
-    "host": "the GPU waits for attention on the CPU",
+    "host": "the CPU computes",
     "storage": "the GPU waits for drives",
     "copies": "the GPU waits for copies over its link",
     "idle": "nothing runs",
@@ -74,6 +76,8 @@ def summarise_inference(run: InferenceRun) -> dict[str, Any]:
         "cost_usd": usd,
         "usd_per_million_output_tokens": None if usd is None else usd / outputs * 1e6,
     }
+    if run.counts:
+        summary["by_need"] = run.counts
     summary["interval_90"] = _intervals(run, summary)
     summary["grades"] = _grades(deployment, summary)
     summary["grade"] = worst_grade(summary["grades"].values())
@@ -216,7 +220,10 @@ def _grades(deployment: InferenceDeployment, summary: dict[str, Any]) -> dict[st
     if moved["read"] or moved["write"]:
         grades["drives"] = "quoted" if rates.storage_read_bytes_per_s else sources["drives"]
     if summary["busy"]["cpu_fraction"]:
-        grades["CPU"] = "quoted" if rates.cpu_attention_flop_per_s else sources["CPU"]
+        stated = rates.cpu_attention_flop_per_s or rates.cpu_stream_bytes_per_s
+        grades["CPU"] = "quoted" if stated else sources["CPU"]
+    if isinstance(deployment.plan, ExpertPlan | FlashPlan):
+        grades["activation"] = "assumed"
     return grades
 
 
@@ -236,7 +243,8 @@ def _bottleneck(summary: dict[str, Any]) -> str:
     if what in ("storage", "copies"):
         kind = max(carried, key=lambda one: carried[one]).removesuffix("_s")
         text += f", most of it for {KIND_WORDS[kind]}"
-    return f"{text}, then {second:.0%} {WORDS[then]}." if second >= 0.01 else f"{text}."
+    text += f", then {second:.0%} {WORDS[then]}." if second >= 0.01 else "."
+    return text if summary["busy"]["gpu_fraction"] else text.replace("the GPU", "the CPU")
 
 
 def _notes(run: InferenceRun, summary: dict[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from policies.offload import DRIVES, GPU, HOST, Needs, TierError
 from policies.parallelism.schedules import BACKWARD, FORWARD, Slot
 from policies.task_graph import TaskGraph
-from sim.graph.executor import execute
+from sim.graph.event_loop import execute_quickly
 from sim.graph.memory import Peak
+from sim.graph.uncollected import uncollected
 from sim.offload.deployment import OffloadDeployment, deploy_offload
 from sim.offload.memory import tier_peaks
 from sim.training.data_parallel import Exchanges
@@ -51,8 +52,9 @@ def simulate_offload(scenario: TrainingScenario) -> OffloadRun:
         needs.check(plan.machine)
     if not plan.machine.read_bytes_per_s and (missing := needs.total(DRIVES)):
         raise TierError(DRIVES, missing, missing, dict(needs.by_tier[DRIVES]))
-    graph = plan.policy.write(plan.work, plan.machine)
-    times = execute(graph)
+    with uncollected():
+        graph = plan.policy.write(plan.work, plan.machine)
+        times = execute_quickly(graph)
     peaks = tier_peaks(graph, times)
     memory = MemoryUse(
         (peaks[GPU],),

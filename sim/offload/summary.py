@@ -5,9 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from policies.offload import DRIVES, GPU, HOST
-from policies.offload.writer import ADAM, BACKWARD, CAST, D2H, FORWARD, GATHER, H2D, OPTIMIZER, READ, REDUCE, SUM, WRITE
+from policies.offload import DRIVES, GPU, HOST, Zo2
+from policies.offload.writer import (
+    ADAM,
+    BACKWARD,
+    CAST,
+    D2H,
+    FORWARD,
+    GATHER,
+    H2D,
+    NARROW,
+    OPTIMIZER,
+    READ,
+    REDUCE,
+    SCAN,
+    SUM,
+    WRITE,
+)
 from sim.offload.critical import critical_seconds
+from sim.offload.forwards import ASKED
+from sim.offload.phases import phase_seconds
 from sim.offload.simulate import OffloadRun
 from sim.offload.trainable import largest_trainable
 from sim.training.certainty import certainty
@@ -16,7 +33,8 @@ from sim.training.reasons import idle_gpus_note, no_price_note
 from sim.training.step_figures import StepUse, memory_figures, step_figures
 from sim.training.step_power import power_notes
 
-MOVED = {"h2d": (H2D,), "d2h": (D2H,), "ssd_read": (READ,), "ssd_write": (WRITE,), "cpu": (ADAM, CAST, SUM)}
+CPU = (ADAM, CAST, SUM, NARROW, SCAN)
+MOVED = {"h2d": (H2D,), "d2h": (D2H,), "ssd_read": (READ,), "ssd_write": (WRITE,), "cpu": CPU}
 KEYS = {GPU: "gpu", HOST: "host", DRIVES: "drives"}
 WORDS = {
     FORWARD: "the GPU's forward",
@@ -29,6 +47,8 @@ WORDS = {
     ADAM: "Adam on the CPU",
     CAST: "gradients turned to fp32 on the CPU",
     SUM: "gradients summed on the CPU",
+    NARROW: "new weights turned to 16 bits on the CPU",
+    SCAN: "the search for overflows on the CPU",
     GATHER: "weights gathered among GPUs",
     REDUCE: "gradients reduced among GPUs",
     "host": "the host",
@@ -47,6 +67,8 @@ def summarise(run: OffloadRun) -> dict[str, Any]:
         memory=memory_figures(run, fits=not run.needs_short, verdict=run.verdict),
     )
     summary = step_figures(run, use)
+    if isinstance(run.plan.policy, Zo2):
+        summary |= {key: ASKED * summary[key] for key in ("model_flop_per_s_per_gpu", "mfu")}
     summary |= certainty(run, summary, {name: one.grade for name, one in run.plan.tiers.sources().items()})
     summary["offload"] = _offload(run, taken, critical)
     summary["bottleneck"] = bottleneck(critical, run.step_s, taken)
@@ -66,7 +88,11 @@ def _offload(run: OffloadRun, taken: dict[str, float], critical: dict[str, float
         "moved_bytes": moved_bytes(run),
         "critical_s": critical,
         "tiers": _tiers(run),
+        "gpu_process_bytes": _process_bytes(run),
+        "drive_life_s": _drive_life_s(run),
+        "needed_write_bytes_per_s": 2.0 * moved_bytes(run)["ssd_write"] / run.step_s,
         "short_bytes": run.needs_short,
+        "phase_s": phase_seconds(run.graph, run.times, run.plan.work.micro_batches),
         "task_s": _task_seconds(run),
         "largest": asdict(largest_trainable(run.plan)),
     }
@@ -141,6 +167,20 @@ def _exposed(run: OffloadRun) -> dict[str, float]:
         "optimizer_fraction": _busy(run, OPTIMIZER) / run.step_s,
         "host_fraction": run.plan.machine.host_s / run.step_s,
     }
+
+
+def _drive_life_s(run: OffloadRun) -> float | None:
+    """Seconds of such steps until drives are worn, where they are rated; no credit for large writes."""
+    drives, written = run.plan.tiers.drives, moved_bytes(run)["ssd_write"] * run.plan.ranks_in_server
+    if drives is None or drives.spec.endurance_bytes is None or not written:
+        return None
+    return drives.count * drives.spec.endurance_bytes / (written / run.step_s)
+
+
+def _process_bytes(run: OffloadRun) -> float:
+    """Of a GPU's memory, as its driver tells: what tensors take at most, libraries' workspaces, and the context."""
+    framework = run.deployment.framework
+    return run.tier_peaks[GPU].used_bytes + framework.workspace_bytes + framework.context_bytes
 
 
 def _tiers(run: OffloadRun) -> dict[str, Any]:

@@ -19,8 +19,13 @@ class Trainable:
     tier: str
 
 
-def largest_trainable(plan: OffloadDeployment) -> Trainable:
-    """By bisection over layers, at the scenario's micro-batch; what a step needs grows with them."""
+def largest_trainable(plan: OffloadDeployment, more_than: int = 0) -> Trainable:
+    """By bisection over layers, at the scenario's micro-batch; what a step needs grows with them.
+
+    more_than: layers that something else trains; 0 layers where this does not train more.
+    """
+    if more_than and (more_than >= MOST_LAYERS or _short(plan, more_than + 1)):
+        return Trainable(0, 0.0, _short(plan, more_than + 1) or "none")
     fits, short = 0, MOST_LAYERS + 1
     layers = min(MOST_LAYERS, 2 * plan.training.architecture.num_layers)
     while short - fits > 1:

@@ -22,6 +22,7 @@ from sim.plan.judge import judge
 from sim.plan.prices import Prices
 from sim.plan.request_work import RequestWork
 from sim.plan.words import verdict_words
+from sim.power.start import check_stages
 from sim.scenario import Scenario
 from sim.scenario_errors import sentence
 from workloads.request import RequestTable
@@ -149,7 +150,8 @@ class DeploymentLadder:
                 1, f"the smallest has {self.layout.gpus(1)} GPUs, of the {self.max_gpus} allowed", impossible=True
             )
         try:
-            needed = replicas_needed(RequestWork(self.scenario(1), self.requests), self.base.slo)
+            check_stages(scenario := self.scenario(1))
+            needed = replicas_needed(RequestWork(scenario, self.requests), self.base.slo)
         except ImpossibleError as error:
             return Proof(1, str(error), impossible=True)
         if math.isinf(needed.replicas):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_models.device import Device
+from hardware_models.errors import ImpossibleError
 from hardware_models.ops import Gemm, GroupedGemm
 from policies.serving import BatchScheduler, blocks_for
 from policies.serving.chunked_prefill import ChunkedPrefill
@@ -36,6 +37,16 @@ class RequestWork:
 
     def __init__(self, scenario: Scenario, requests: RequestTable) -> None:
         """Raises FleetcastError for an impossible deployment, DoesNotFitError for one too large."""
+        if scenario.serving.enable_prefix_caching:
+            raise ImpossibleError(
+                "serving.enable_prefix_caching: plans and searches for a capacity count whole prompts as work, which a"
+                " prefix cache spares; leave it out, or sweep workload.rate_scale"
+            )
+        if scenario.power is not None and scenario.power.scaler is not None:
+            raise ImpossibleError(
+                "power.scaler: plans and searches for a capacity count replicas that all serve; leave it out, or sweep"
+                " serving.replicas"
+            )
         self.deployment = deployment = deploy(scenario)
         scheduler = make_scheduler(scenario, deployment)
         self._scheduler, self.requests = scheduler, requests

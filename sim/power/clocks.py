@@ -112,6 +112,8 @@ def clock_share(key: str, mhz: float | None, gpu: GpuSpec) -> float:
     boost_mhz = gpu.boost_clock_hz / 1e6
     if mhz is None:
         return 1.0
+    if not mhz > 0.0:
+        raise ImpossibleError(f"{key} = {mhz:g}: is no clock; give a number of MHz above 0")
     if mhz > boost_mhz:
         raise ImpossibleError(f"{key} = {mhz:g}: {gpu.name} runs at {boost_mhz:g} MHz at most; give no more")
     return mhz / boost_mhz

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from policies.power.energy_per_load import joined
+from policies.power.energy_per_load import joined, units
 from policies.power.packing import Place, pack
 from policies.power.scaler import Demand, PoolPlan, Scaler, Terms
 from sim.power.engine_states import EngineStates
@@ -28,22 +28,23 @@ class Load:
         self._prompts, self._outputs = requests.prompt_tokens, requests.output_tokens
         self._classes, self._window_s = classes, section.scaler_window_s
         self._known = section.scaler_forecast == "known"
+        self._side: Literal["left", "right"] = "left" if self._known else "right"  # what comes now is known, or came
 
     def demands(self, now_s: float, until_s: float, classes: int) -> dict[int, Demand] | None:
-        """For which a decision is that holds until then, by class; None where there is nothing to tell from."""
+        """For which a decision is that holds until then, by class; None where no window has gone by."""
         begin_s, span_s = self._busiest(now_s, until_s) if self._known else (now_s - self._window_s, self._window_s)
         if begin_s < 0.0:
             return None
-        first, last = np.searchsorted(self.arrival_s, [begin_s, begin_s + span_s], side="right")
+        first, last = np.searchsorted(self.arrival_s, [begin_s, begin_s + span_s], side=self._side)
         if last - first > MOST_ARRIVALS:
-            if self._known:
+            if self._known and self.arrival_s[first + MOST_ARRIVALS] > begin_s:
                 last = first + MOST_ARRIVALS
                 span_s = float(self.arrival_s[last]) - begin_s
-            else:
+            elif (
+                not self._known and self.arrival_s[last - MOST_ARRIVALS] < now_s
+            ):  # else all of them come at this instant
                 first = last - MOST_ARRIVALS
                 begin_s, span_s = float(self.arrival_s[first]), begin_s + span_s - float(self.arrival_s[first])
-        if first == last:
-            return None
         found: dict[int, list[tuple[float, int, int]]] = {number: [] for number in range(classes)}
         for i in range(first, last):
             arrival = float(self.arrival_s[i]) - begin_s, int(self._prompts[i]), int(self._outputs[i])
@@ -55,7 +56,7 @@ class Load:
         span_s = min(self._window_s, until_s - now_s)
         tokens = np.concatenate([[0.0], np.cumsum(self._prompts + self._outputs, dtype=float)])
         starts = np.arange(now_s, max(until_s - span_s, now_s) + 1e-9, 0.25 * span_s)
-        first, last = (np.searchsorted(self.arrival_s, edge, side="right") for edge in (starts, starts + span_s))
+        first, last = (np.searchsorted(self.arrival_s, edge, side=self._side) for edge in (starts, starts + span_s))
         return float(starts[int(np.argmax(tokens[last] - tokens[first]))]), span_s
 
 
@@ -96,14 +97,16 @@ class ScalerLoop:
             yield self._env.timeout(count * period_s - self._env.now)
 
     def _sharded(self, demands: Mapping[int, Demand]) -> list[PoolPlan] | None:
-        """The pools that there are, sharded anew; None where one of them does not keep up: all is decided anew."""
+        """The pools that there are, sharded anew; None where one of them does not keep up, or where they do not fit
+        side by side, since their sizes now differ: all is decided anew.
+        """
         plans = []
         for plan in self.plans[-1][1]:
             found = self._scaler.sharding(plan, joined(demands[number] for number in plan.classes), self.terms)
             if found is None:
                 return None
             plans.append(found)
-        return plans
+        return plans if units(plans, self.terms) * self.terms.unit_gpus <= self.terms.gpus else None
 
     def _order(self, plans: list[PoolPlan]) -> None:
         self.plans.append((self._env.now, plans))

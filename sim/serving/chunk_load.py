@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.serving import Chunk
+from policies.serving import Sequence as Prompt
 
 
 def visible_pairs(new: int, before: int, window: int) -> int:
@@ -45,3 +46,10 @@ class ChunkLoad:
             window = self.window
             self.window_pairs = sum(visible_pairs(new, s.prefilled, window) for s, new in chunks)
             self.window_context = sum(min(s.prefilled + new, window + new - 1) for s, new in chunks)
+
+
+def prompt_load(window: int, tokens: int, before: int) -> ChunkLoad:
+    """Of so many tokens of one prompt after so many others."""
+    load = ChunkLoad(window)
+    load.set([(Prompt(-1, 0.0, before + tokens, 1, 0, before + tokens, before), tokens)])
+    return load

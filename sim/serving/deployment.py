@@ -21,7 +21,8 @@ from hardware_models.specs import GpuSpec, LinkSpec, NodeSpec
 from hardware_models.topology.groups import network_link, scale_up_link, tensor_fabric
 from sim.scenario import Scenario, ServingSection
 from sim.serving.attention_cost import DecodeCost, PrefillCost
-from sim.serving.engine import Limits
+from sim.serving.kv_setup import tier_grade, tier_limits
+from sim.serving.lane import Limits
 from sim.serving.memory import GIB, MemoryPlan, activation_peak_bytes, plan_memory
 from sim.serving.row_costs import RowCosts
 from sim.serving.step_cost import StageCost
@@ -96,19 +97,21 @@ def deploy(scenario: Scenario) -> Deployment:
         return [_stage(table, profile, part) for table, part in zip(tables, layers, strict=True)]
 
     heaviest = max(layers, key=lambda part: weight_bytes(architecture, model.weight_dtype, tp=tp, layers=part))
-    kv_bytes = max(kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers)
+    kv_bytes = [kv_bytes_per_token(architecture, model.kv_cache_dtype, tp=tp, layers=part) for part in layers]
     memory = plan_memory(
         device_bytes=gpu.memory_bytes,
         weight_bytes=weight_bytes(architecture, model.weight_dtype, tp=tp, layers=heaviest),
         activation_bytes=activation_peak_bytes(architecture, model, serving, _widest_mlp(architecture)),
-        kv_bytes_per_token=kv_bytes,
+        kv_bytes_per_token=max(kv_bytes),
         framework=profile,
         serving=serving,
         where=f"{architecture.name} ({model.weight_dtype}, TP{tp}, PP{pp}) on {gpu.name}",
     )
-    limits = _limits(node, serving, memory, stages_at(1.0)[0].window)
+    limits = _limits(node, serving, memory, stages_at(1.0)[0].window, tp * sum(kv_bytes))
     links = (fabric_links(fabric) if tp > 1 else []) + ([_stage_link(node, serving, scenario)] if pp > 1 else [])
     grades = _grades(architecture, device, profile, dtypes, links)
+    if limits.tiers:
+        grades["tiers"] = tier_grade(node)
     return Deployment(
         architecture, gpu, node, profile, dtypes, stages_at, _transfer(node, serving, scenario, architecture, dtypes),
         limits, memory, tp * pp, node.gpus * scenario.cluster.nodes, grades,
@@ -170,8 +173,11 @@ def _check_stages(architecture: ModelArchitecture, stages: int) -> None:
         )
 
 
-def _limits(node: NodeSpec, serving: ServingSection, memory: MemoryPlan, window: int) -> Limits:
-    """KV blocks on the GPU, and beside it where sequences are swapped out over its host link."""
+def _limits(node: NodeSpec, serving: ServingSection, memory: MemoryPlan, window: int, token_bytes: float) -> Limits:
+    """KV blocks on the GPU, beside it where sequences are swapped out over its host link, and in the tiers below.
+
+    token_bytes: a token's KV over all GPUs.
+    """
     host_bytes_per_s = Fabric(catalog.link(node.pcie), 2).bytes_per_s
     return Limits(
         kv_blocks=memory.kv_blocks,
@@ -179,6 +185,7 @@ def _limits(node: NodeSpec, serving: ServingSection, memory: MemoryPlan, window:
         swap_blocks=int(serving.swap_space_gib * GIB // memory.block_bytes),
         swap_block_s=memory.block_bytes / host_bytes_per_s,
         window=window,
+        tiers=tier_limits(node, serving, memory.block_bytes, token_bytes * serving.block_size),
     )
 
 

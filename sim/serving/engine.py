@@ -6,46 +6,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
-from policies.serving import Batch, BatchScheduler, Sequence, StepView, blocks_for
-from sim.serving.chunk_load import ChunkLoad
-from sim.serving.decode_pool import DecodePool
+from policies.serving import Batch, BatchScheduler, Sequence, blocks_for
 from sim.serving.inbox import Inbox
 from sim.serving.kv_blocks import KvBlocks
+from sim.serving.lane import Lane, Limits
+from sim.serving.prefix_cache import PrefixCache
 from sim.serving.record import RequestLog, RunLog, pack_run
 from sim.serving.run import Run
-
-
-@dataclass(slots=True)
-class Limits:
-    """What an engine was given: KV blocks in device and in host memory, and how long a block takes to copy between
-    them.
-    """
-
-    kv_blocks: int
-    block_size: int  # tokens
-    swap_blocks: int
-    swap_block_s: float
-    window: int  # sliding attention window, tokens; 0: none
-
-
-class Lane:
-    """Sequences that are batched together: all of an engine's, or with pipeline parallelism one micro-batch's."""
-
-    __slots__ = ("held_blocks", "load", "number", "padding_rows", "partial", "pool", "view")
-
-    def __init__(self, number: int, limits: Limits, engine: Engine) -> None:
-        self.number = number
-        self.pool = DecodePool(limits.block_size, limits.window)
-        self.partial: Sequence | None = None
-        self.load = ChunkLoad(limits.window)
-        self.held_blocks = 0  # of finished sequences whose batch is not over
-        self.padding_rows = 0  # such sequences: their rows are still computed
-        self.view = StepView(
-            0.0, engine.waiting, engine.swapped, self.pool.members.values(), 0, None, 0, limits.kv_blocks,
-            limits.block_size, 0,
-        )  # fmt: skip
 
 
 class Engine:
@@ -77,8 +45,19 @@ class Engine:
         self._scheduler = scheduler
         self._grows = scheduler.grows_by_block
         self._swap_block_s = limits.swap_block_s
+        self.cache: PrefixCache | None = None
         self._runs = run_log
         self._requests = request_log
+
+    def use_cache(self, cache: PrefixCache) -> None:
+        """Keep the KV of those that leave; before the first request."""
+        self.cache, self.blocks = cache, cache.blocks
+        for lane in self.lanes:
+            lane.view.cache = cache
+
+    def prompt_s(self, tokens: int, before: int) -> float:
+        """Seconds of a step that computes nothing but so many tokens of a prompt after so many."""
+        raise NotImplementedError
 
     # -- deciding --------------------------------------------------------------------------------------------------
 
@@ -118,6 +97,8 @@ class Engine:
         """A lane's next batch with its admissions and preemptions done, and the seconds of copying KV blocks for it."""
         view, pool, copy_s = lane.view, lane.pool, 0.0
         while True:
+            if self.cache is not None:
+                self.cache.begin(self.now_s)
             view.now_s = self.now_s
             view.num_running = pool.count
             view.partial = lane.partial
@@ -133,8 +114,12 @@ class Engine:
                 copy_s += self._preempt(lane, batch.preempt)
             if batch.resume:
                 copy_s += self._resume(lane, batch.resume)
-            for _ in range(batch.admit):
-                self._admit(self.waiting.pop())
+            if batch.admit:
+                admitted = [self.waiting.pop() for _ in range(batch.admit)]
+                if self.cache is not None:
+                    self.cache.admit(admitted)
+                for sequence in admitted:
+                    self._admit(sequence)
             if batch.chunks or pool.count:
                 if self._refusing or batch.waits_for_kv or batch.preempt:
                     self._note_refusal(lane, batch)
@@ -169,8 +154,10 @@ class Engine:
     def _admit(self, sequence: Sequence) -> None:
         if sequence.first_scheduled_s < 0.0:
             sequence.first_scheduled_s = max(self.now_s, sequence.arrival_s)  # it may be due a little early
+            sequence.cached_tokens = sequence.prefilled
         self.queued_blocks -= sequence.blocks
-        self.blocks.take(sequence.blocks)
+        if self.cache is None:
+            self.blocks.take(sequence.blocks)
 
     def _preempt(self, lane: Lane, victims: Seq[Sequence]) -> float:
         copied = 0
@@ -178,12 +165,12 @@ class Engine:
             sequence.preemptions += 1
             if sequence is lane.partial:
                 lane.partial = None
-                self.blocks.give(sequence.blocks)
+                self._give(sequence, sequence.blocks, sequence.prefilled)
             else:
                 context = lane.pool.leave(sequence)
                 held = blocks_for(context, self.blocks.block_size)
-                self.blocks.give(held)
-                if self._scheduler.preemption == "swap" and held <= self.swap_blocks_free:
+                self._give(sequence, held, context)
+                if self._swaps(held, context):
                     sequence.join_context = context
                     sequence.blocks = blocks_for(context + 1, self.blocks.block_size)
                     self.swap_blocks_free -= held
@@ -196,6 +183,20 @@ class Engine:
             self.queued_blocks += sequence.blocks
             self.waiting.push_back(sequence)
         return copied * self._swap_block_s
+
+    def _give(self, sequence: Sequence, blocks: int, tokens: int) -> None:
+        """A sequence leaves that holds so many blocks, with the KV of so many tokens."""
+        if self.cache is None:
+            self.blocks.give(blocks)
+        else:
+            self.cache.leave(sequence, blocks, tokens, self.now_s)
+
+    def _swaps(self, held: int, context: int) -> bool:
+        """Is a victim swapped out?"""
+        how = self._scheduler.preemption
+        if how == "recompute" or held > self.swap_blocks_free:
+            return False
+        return how == "swap" or 2 * held * self._swap_block_s < self.prompt_s(context + 1, 0)
 
     def _resume(self, lane: Lane, count: int) -> float:
         copied = 0
@@ -255,6 +256,8 @@ class Engine:
             if sequence.prefilled < sequence.to_prefill:
                 lane.partial = sequence
                 continue
+            if self.cache is not None:
+                self.cache.computed(sequence, end_s)
             if sequence.generated == 0:
                 sequence.first_token_s = end_s
             else:  # recomputed after a preemption: its user waited since its last token
@@ -273,7 +276,9 @@ class Engine:
         held = blocks_for(held_tokens, self.blocks.block_size) if self._grows else sequence.blocks
         self._requests.finish(sequence, end_s, self.number)
         self.outstanding -= 1
-        if self._scheduler.holds_until_batch_ends:
+        if self.cache is not None:
+            self.cache.leave(sequence, held, held_tokens, end_s, done=True)
+        elif self._scheduler.holds_until_batch_ends:
             lane.held_blocks += held
             lane.padding_rows += 1
         else:

@@ -33,7 +33,12 @@ def notes(scenario: Scenario, run: ServingRun, columns: dict[str, Any], *, price
     idle = deployment.gpus_total - gpus_used(deployment, len(run.replicas))
     if idle:
         said.append(f"{idle} of {deployment.gpus_total} GPUs serve nothing; they cost all the same")
-    said += _left_out(scenario, deployment)
+    said += _left_out(scenario, deployment) + _undecided(scenario, run)
+    if scenario.serving.enable_prefix_caching and log.requests.prefix_hashes is None:
+        said.append(
+            f"serving.enable_prefix_caching: {log.requests.source} does not say which prompts open alike, so that only"
+            " preempted requests find KV again; the generator 'sessions' and Mooncake's traces say it"
+        )
     memory, serving = deployment.memory, scenario.serving
     if memory.overridden and memory.kv_blocks > memory.blocks_that_fit:
         said.append(
@@ -72,6 +77,18 @@ def _left_out(scenario: Scenario, deployment: Deployment) -> list[str]:
         " the longest request"
         for size in asked
         if size not in there
+    ]
+
+
+def _undecided(scenario: Scenario, run: ServingRun) -> list[str]:
+    """A scaler that never decided."""
+    power = scenario.power
+    if power is None or run.power is None or run.power.scaler is None or run.power.scaler.plans:
+        return []
+    return [
+        "power.scaler decided nothing, and all replicas served: the run was over, or nothing came, before it could look"
+        f" at a load of power.scaler_window_s = {power.scaler_window_s:g} s, which it does every"
+        f" power.sharding_period_s = {power.sharding_period_s:g} s; shorten both, or serve for longer"
     ]
 
 

@@ -17,8 +17,10 @@ import simpy
 
 from policies.serving import Batch, BatchScheduler
 from sim.power.pipeline_pace import PipelinePace
-from sim.serving.engine import Engine, Lane, Limits
+from sim.serving.chunk_load import prompt_load
+from sim.serving.engine import Engine
 from sim.serving.inbox import NEVER, Inbox
+from sim.serving.lane import Lane, Limits
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.run import Run, slack_s
 
@@ -98,6 +100,11 @@ class PipelineReplica(Engine):
         """KV blocks taken, and those that queued requests will take."""
         return self.blocks.total - self.blocks.free + self.queued_blocks
 
+    def prompt_s(self, tokens: int, before: int) -> float:
+        """Seconds over all stages of a step that computes nothing but so many tokens of a prompt after so many."""
+        pool = self.lanes[0].pool
+        return sum(self._pace.price(prompt_load(pool.window, tokens, before), 0, 0, pool)[1])
+
     def _launch(self) -> bool:
         """Let the longest waiting micro-batch that has work enter the pipeline."""
         for lane in self._ready:
@@ -115,6 +122,8 @@ class PipelineReplica(Engine):
         if decodes and self._grows:
             self.blocks.take(lane.pool.blocks_over(1))
         transfer_s = self._transfer_s(lane.load.tokens + decodes + padding)
+        if self.cache is not None:
+            copy_s += self.cache.stall_s(0.0)
         at, exposed_s = self.now_s + copy_s, 0.0
         clock, seconds = self._pace.price(lane.load, decodes, padding, lane.pool)
         for stage, stage_s in enumerate(seconds):

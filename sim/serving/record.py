@@ -83,6 +83,7 @@ class RequestLog:
         self.finish_s = array("d", nan)
         self.max_gap_s = array("d", nan)
         self.preemptions = array("q", [0]) * count
+        self.cached_tokens = array("q", [0]) * count
         self.replica = array("q", [-1]) * count
         self.finished = 0
         self.rejected: list[int] = []  # requests no engine of this size can ever hold
@@ -96,5 +97,6 @@ class RequestLog:
         if sequence.output_tokens > 1:
             self.max_gap_s[i] = sequence.max_gap_s
         self.preemptions[i] = sequence.preemptions
+        self.cached_tokens[i] = sequence.cached_tokens
         self.replica[i] = replica
         self.finished += 1

@@ -14,9 +14,11 @@ import simpy
 
 from policies.serving import Batch, BatchScheduler
 from sim.power.pace import Pace
+from sim.serving.chunk_load import prompt_load
 from sim.serving.decode_pool import DecodePool
-from sim.serving.engine import Engine, Lane, Limits
+from sim.serving.engine import Engine
 from sim.serving.inbox import NEVER, Inbox
+from sim.serving.lane import Lane, Limits
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.run import Run, slack_s
 
@@ -181,6 +183,11 @@ class Replica(Engine):
             used += self._lane.pool.blocks_over(run.steps_until(now_s))
         return used + self.queued_blocks
 
+    def prompt_s(self, tokens: int, before: int) -> float:
+        """Seconds of a step that computes nothing but so many tokens of a prompt after so many."""
+        load = prompt_load(self._lane.pool.window, tokens, before)
+        return self._pace.price(load, 0, 0, self._lane.pool)[1]
+
     def _could_join(self, batch: Batch) -> bool:
         return self._scheduler.newcomer_could_join(self._lane.view, batch)
 
@@ -194,6 +201,8 @@ class Replica(Engine):
         lane.load.set(batch.chunks)
         clock, first_s, slope_s, steps = self._pace.price(lane.load, decodes, padding, lane.pool)
         steps = self._steps(batch, decodes, steps)
+        if self.cache is not None:
+            copy_s += self.cache.stall_s(first_s)
         if steps > 1:
             steps = self._pace.steady(steps, slope_s, lane.load, decodes, padding, lane.pool)
         run = Run(batch, self.now_s, copy_s, first_s, slope_s, steps, decodes, padding, 0.0, clock)

@@ -56,7 +56,7 @@ def request_columns(log: RequestLog, slo: SloSection) -> dict[str, Any]:
         "arrival_s": arrival,
         "prompt_tokens": table.prompt_tokens,
         "output_tokens": output,
-        "cached_tokens": np.zeros(len(table), dtype=np.int64),
+        "cached_tokens": np.frombuffer(log.cached_tokens, dtype=np.int64),
         "queue_s": np.frombuffer(log.first_scheduled_s) - arrival,
         "ttft_s": ttft,
         "tpot_s": tpot,

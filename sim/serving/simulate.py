@@ -17,6 +17,7 @@ from sim.scenario import Scenario
 from sim.serving.arrivals import ArrivalProcess, assign
 from sim.serving.deployment import Deployment, deploy
 from sim.serving.inbox import Inbox, RequestColumns
+from sim.serving.kv_setup import add_cache, page_names
 from sim.serving.pipeline import PipelineReplica
 from sim.serving.placement import Placement
 from sim.serving.record import RequestLog, RunLog
@@ -54,6 +55,7 @@ def simulate_serving(
     deployment, scheduler = _deploy(scenario, scaler, requests)
     router = make_policy("serving.router", scenario.serving.router, ROUTERS, {})
     check_stages(scenario)
+    names = page_names(scenario, scheduler, requests)
     env = simpy.Environment()
     request_log, run_log = RequestLog(requests) if log is None else log, RunLog()
     if watch is not None:
@@ -80,6 +82,8 @@ def simulate_serving(
                 pipeline_pace(scenario, own), len(own.stages), own.transfer_s, *common,
                 (lambda: arrivals.next_s) if asks else (lambda box=inbox: box.next_s),  # type: ignore[misc]
             ))  # fmt: skip
+        if names is not None:
+            add_cache(replicas[-1], scenario.serving, own.limits, names, own.architecture.num_layers)
     if asks:
         arrivals.start(replicas if scaling is None else [*replicas, scaling.lobby])
     power = _start_power(env, scenario, deployment, replicas, run_log, request_log, scaling)

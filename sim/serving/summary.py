@@ -22,6 +22,7 @@ from sim.serving.attribution import Attribution
 from sim.serving.bottleneck import bottleneck_sentence
 from sim.serving.energy import energy_summary
 from sim.serving.error_bars import intervals
+from sim.serving.kv_summary import kv_cache_summary
 from sim.serving.notes import notes, priced_as
 from sim.serving.row_costs import BOUNDS
 from sim.serving.shapes import gpus_used, ranks_of
@@ -67,7 +68,7 @@ def summarise(
     }
     del gaps  # of a day's row, most of a gigabyte
     summary |= _utilisation(run, columns, attributions, done, duration)
-    summary |= _memory(run)
+    summary |= _memory(run) | kv_cache_summary(run)
     summary["bound_by"] = bound_by(run, attributions, duration)
     summary["pipeline_bubble_fraction"] = pipeline_bubble(runs, attributions) if len(attributions) > 1 else None
     summary |= _cost(run, duration, summary["output_tokens"])
@@ -250,7 +251,8 @@ def _utilisation(
     used = gpus_used(deployment, len(run.replicas))
     peak = deployment.gpu.peak_flop_per_s[deployment.dtypes.activation] * used
     prompt, output = (columns[name][done].astype(float) for name in ("prompt_tokens", "output_tokens"))
-    flop = float(np.sum(forward_flop(deployment.architecture, prompt + output - 1.0, 0.0)))
+    computed = prompt - columns["cached_tokens"][done]
+    flop = float(np.sum(forward_flop(deployment.architecture, computed + output - 1.0, 0.0)))
     head = head_weights(deployment.architecture, shares_embedding=False)
     head_elements = sum(weight.elements for weight in head if weight.multiplies)
     flop += 2.0 * head_elements * float(np.sum(output - 1.0))  # forward_flop counts the head for one token a request

@@ -49,11 +49,12 @@ class TokenGaps:
 
     @property
     def std_s(self) -> float:
-        """Over tokens."""
-        n, off, slope = self.count, self.base_s - self.mean_s, self.slope_s
-        squares = n * off * off
-        squares += n * (n + 1.0) * slope * off
-        squares += n * (n + 1.0) * (2.0 * n + 1.0) / 6.0 * slope * slope
+        """Over tokens: of each series' mean from that of all, and of its gaps from its mean; a sum of squares, which
+        no rounding makes negative.
+        """
+        n, slope = self.count, self.slope_s
+        off = self.base_s + 0.5 * (n + 1.0) * slope - self.mean_s
+        squares = n * off * off + n * (n * n - 1.0) / 12.0 * slope * slope
         return float(np.sqrt((self.weight * squares).sum() / self.tokens))
 
     @property

@@ -8,6 +8,7 @@ from hardware_models import catalog
 from hardware_models.errors import FleetcastError, UnknownNameError
 from hardware_models.framework import framework
 from hardware_models.training_framework import training_framework
+from policies.checkpoint import CHECKPOINT
 from policies.offload import OFFLOAD
 from policies.offload.inference_policies import INFERENCE_OFFLOAD
 from policies.parallelism import RECOMPUTE, SCHEDULES, SHARDING
@@ -47,6 +48,8 @@ def check_names(scenario: AnyScenario) -> None:
         _check_training(scenario.training)
         if scenario.offload is not None:
             make_policy("offload.policy", scenario.offload.policy, OFFLOAD, {})
+        if scenario.checkpoint is not None:
+            make_policy("checkpoint.policy", scenario.checkpoint.policy, CHECKPOINT, {})
         smoothing_of(scenario)
         clocks_policy(scenario)
         return

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sim.graph_result import GraphResult
 from sim.offload.simulate import simulate_offload
 from sim.offload.summary import summarise as summarise_offload
+from sim.training.checkpoint import checkpoint_figures
+from sim.training.checkpoint import sentence as checkpoint_sentence
 from sim.training.simulate import TrainingRun, simulate_training
 from sim.training.step_power import StepPower
 from sim.training.summary import summarise
@@ -47,6 +49,9 @@ def run_training(scenario: TrainingScenario, *, exact: bool = False) -> Training
     else:
         run = simulate_training(scenario, exact=exact)
         summary = summarise(run)
+    if (saving := checkpoint_figures(run)) is not None:
+        summary["checkpoint"] = saving
+        summary["notes"].append(checkpoint_sentence(saving))
     if (whole := time_to_train(scenario, summary)) is not None:
         summary["time_to_train"] = whole
         summary["notes"].append(sentence(whole))

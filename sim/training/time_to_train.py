@@ -31,8 +31,8 @@ def time_to_train(scenario: TrainingScenario, summary: dict[str, Any]) -> dict[s
         ramp.check(training.global_batch_size, training.micro_batch_size * summary["data_parallel_size"])
     plan = phases(goal, training.global_batch_size, training.seq_length, ramp)
     seconds = _step_seconds(scenario, [one.batch for one in plan], summary["step_s"])
-    total_s = sum(one.steps * seconds[one.batch] for one in plan)
     steps = sum(one.steps for one in plan)
+    total_s = sum(one.steps * seconds[one.batch] for one in plan) + _saving_s(summary, steps)
     tokens = sum(one.steps * one.batch for one in plan) * training.seq_length
     price = summary["usd_per_gpu_h"]
     low, high = (end / summary["step_s"] for end in summary["interval_90"]["step_s"])
@@ -68,6 +68,12 @@ def _ramp_step_s(scenario: TrainingScenario, batch: int) -> float:
     except ImpossibleError as error:
         ramp = scenario.training.rampup_batch_size
         raise ImpossibleError(f"{KEY} = {ramp}: of its steps, {batch} sequences cannot be run: {error}") from None
+
+
+def _saving_s(summary: dict[str, Any], steps: float) -> float:
+    """What checkpoints add."""
+    saving = summary.get("checkpoint")
+    return 0.0 if saving is None else steps / saving["every"] * float(saving["blocked_s"])
 
 
 def _with_batch(scenario: TrainingScenario, batch: int) -> TrainingScenario:

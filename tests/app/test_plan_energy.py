@@ -60,6 +60,8 @@ def test_clocks_pass_by_pass_beat_all_else_and_the_chosen_scenario_runs_as_plann
     ("options", "said"),
     [
         (("--energy", "--step-limit", "1", "--gpu-usd-per-h", "0"), "each say what is best"),
+        (("--energy", "--step-limit", "inf"), "--step-limit inf: give seconds above 0"),
+        (("--energy", "--gpu-usd-per-h", "-1"), "--gpu-usd-per-h -1: give USD an hour, 0 or more"),
         (("--energy", "--tp", "1"), "--tp: has no meaning with --energy"),
         (("--step-limit", "1"), "--step-limit: has no meaning with a scenario of training; it goes with --energy"),
     ],

@@ -160,7 +160,9 @@ def test_everything_a_node_names_resolves_and_fits_together(name: str) -> None:
     gpu, cpu = catalog.gpu(spec.gpu), catalog.cpu(spec.cpu)
     catalog.ssd(spec.ssd)
     catalog.nic(spec.nic)
-    assert spec.pcie == gpu.pcie
+    assert (
+        catalog.link(spec.pcie).bandwidth_bytes_per_s <= catalog.link(gpu.pcie).bandwidth_bytes_per_s
+    )  # a slot may be older
     if spec.scale_up is not None:
         link = catalog.link(spec.scale_up)
         assert gpu.scale_up is not None

@@ -25,7 +25,7 @@ def test_every_server_of_the_catalog_draws_more_than_its_gpus_and_little_more_th
     node = catalog.node(name)
     server = server_power(node)
     assert 1.0 < server.idle_w / server.gpus.idle_w < 15.0
-    assert server.gpus.full_w < server.max_w < 2.2 * server.gpus.full_w + 400.0
+    assert server.gpus.full_w < server.max_w < 1.85 * (server.gpus.full_w + server.cpus.full_w)
     assert server.max_w < 1.08 * server.rated_w
     assert 0.1 < server.idle_w / server.max_w < 0.45
     parts = server.breakdown(server.gpus.full_w, 1.0, 1.0, 1.0)

@@ -1,6 +1,7 @@
 """A serving engine with made-up, simple step costs, to test the engine apart from any hardware model."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,9 +14,11 @@ from sim.result import Result
 from sim.run import run
 from sim.scenario import ClusterSection, ModelSection, Scenario, ServingSection, WorkloadSection
 from sim.section import PolicyChoice
-from sim.serving.engine import Limits
+from sim.serving.engine import Engine
 from sim.serving.inbox import Inbox, RequestColumns
+from sim.serving.lane import Limits
 from sim.serving.pipeline import PipelineReplica
+from sim.serving.prefix_cache import PrefixCache
 from sim.serving.record import RequestLog, RunLog
 from sim.serving.replica import Replica
 from sim.serving.row_costs import FACTORS
@@ -152,6 +155,7 @@ def serve(
     exact: bool = False,
     stages: int = 1,
     cost: StageCost | None = None,
+    cache: Callable[[Engine], PrefixCache] | None = None,
     **keys,
 ) -> Served:
     if isinstance(scheduler, str):
@@ -179,6 +183,8 @@ def serve(
             exact,
             lambda: inbox.next_s,
         )
+    if cache is not None:
+        engine.use_cache(cache(engine))
     env.run()
     return Served(requests, runs, engine, runs.columns())
 

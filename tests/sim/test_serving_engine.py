@@ -134,6 +134,14 @@ def test_the_pooled_gaps_are_all_gaps_between_tokens():
         assert gaps.percentiles(np.array(percents)).tolist() == ranked.tolist()
 
 
+def test_gaps_that_are_all_equal_do_not_spread_below_zero():
+    from sim.serving.token_gaps import TokenGaps
+
+    for base_s in np.linspace(0.01, 0.02, 40):
+        one = TokenGaps(*(np.array([value]) for value in (base_s, 1e-3 / 3.0, 1.0, 7.0)))
+        assert one.std_s == pytest.approx(0.0, abs=1e-12)
+
+
 def test_a_lone_request_takes_one_prefill_and_its_decode_steps():
     served = serve(table([0.0], [100], [10]))
     assert served.columns["iterations"].tolist() == [1, 9]

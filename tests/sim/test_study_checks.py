@@ -130,7 +130,10 @@ def test_a_study_may_ask_for_whatever_a_summary_holds(tmp_path):
         '[model]\nconfig = "gpt3-1.3b"\n[cluster]\nnode = "dgx-h100"\n[training]\nglobal_batch_size = 8\n'
     )
     rows = (
-        {"power": {"row_limit_w": 1e6, "training": {"scenario": str(beside)}}, "serving": {"low_priority_replicas": 1}},
+        {
+            "power": {"row_limit_w": 1e6, "training": {"scenario": str(beside)}},
+            "serving": {"low_priority_replicas": 1, "enable_prefix_caching": True},
+        },
         {"power": {"scaler": {"name": "energy_per_load"}}, "slo": {"ttft_s": 1.0}},
     )
     two = RequestTable.build(

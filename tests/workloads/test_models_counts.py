@@ -193,7 +193,7 @@ def test_latent_cache_is_the_same_on_every_rank() -> None:
 @pytest.mark.parametrize("stages", [2, 3, 4])
 def test_stages_sum_to_the_whole_model(name: str, stages: int) -> None:
     architecture = model(name)
-    ranges = split_layers(architecture.num_layers, stages)
+    ranges = split_layers(architecture.num_layers, min(stages, architecture.num_layers))
     assert ranges[0].start == 0
     assert ranges[-1].stop == architecture.num_layers
     assert all(left.stop == right.start for left, right in pairwise(ranges))
@@ -294,6 +294,8 @@ def test_weights_of_a_rank_are_those_its_products_read(name: str, tp: int) -> No
         pytest.skip("heads do not divide")
     if architecture.stored_dtypes:
         pytest.skip("experts are narrower")
+    if architecture.num_layers == 2:
+        pytest.skip("no layer is between the ends")
     middle = LayerRange(1, architecture.num_layers - 1, architecture.num_layers)
     elements = product_elements(token_operators(architecture, 5.0, tp, middle, BF16))
     held = weight_bytes(architecture, "bf16", tp=tp, layers=middle) / 2

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.catalog_view import POLICIES
+from app.web.examples import example_names
+from app.web.families import TRAINING
 from app.web.guard import TRACE_SUFFIXES
 from app.web.store import Store
 from hardware_models import catalog
@@ -13,6 +15,12 @@ from hardware_models.dtypes import BYTES_PER_ELEMENT
 from hardware_models.framework import framework_names
 from hardware_models.kernels.attention_training import IMPLEMENTATIONS
 from hardware_models.training_framework import training_framework_names
+from policies.checkpoint import CHECKPOINT
+from policies.offload import OFFLOAD
+from policies.offload.inference_policies import INFERENCE_OFFLOAD
+from sim.checkpoint_section import CheckpointSection
+from sim.offload.inference_scenario import OffloadedInferenceSection
+from sim.offload_section import OffloadSection
 from workloads.generators import ARRIVALS, GENERATORS, LENGTHS
 from workloads.generators.arrivals import Arrivals
 from workloads.generators.lengths import Lengths
@@ -22,7 +30,14 @@ from workloads.training.attention import STANDARD
 
 Registry = Mapping[str, type[Any]]
 
-FAMILIES: dict[Any, Registry] = {Arrivals: ARRIVALS, Lengths: LENGTHS}  # by the type of a generator's field
+FAMILIES: dict[Any, Registry] = {  # by the type of a generator's field, or by the section
+    Arrivals: ARRIVALS,
+    Lengths: LENGTHS,
+    OffloadSection: OFFLOAD,
+    CheckpointSection: CHECKPOINT,
+    OffloadedInferenceSection: INFERENCE_OFFLOAD,
+}
+ROW_TRAINING = TRAINING.default  # beside servers that serve, behind one breaker
 STARTS: dict[str, Any] = {  # what an absent key begins with once it is set
     "model.activation_dtype": "bf16",
     "model.vocab_size": 51_200,
@@ -38,6 +53,29 @@ STARTS: dict[str, Any] = {  # what an absent key begins with once it is set
     "power.gpu_power_limit_w": 300.0,
     "power.row_limit_w": 260_000.0,
     "power.provisioned_nodes": 40,
+    "power.training.scenario": ROW_TRAINING,
+    "power.training.nodes": 8,
+    "power.training.clocks_mhz": [600.0, 900.0, 1200.0],
+    "power.governor_clocks_mhz": [600.0, 900.0, 1200.0],
+    "offload.drives": 1,
+    "offload.host_memory_bytes": 256e9,
+    "offload.cpu_adam_parameters_per_s": 1e9,
+    "checkpoint.node_bytes_per_s": 4e9,
+    "checkpoint.total_bytes_per_s": 100e9,
+    "offload.rates.h2d_bytes_per_s": 12e9,
+    "offload.rates.h2d_pageable_bytes_per_s": 6e9,
+    "offload.rates.d2h_cache_bytes_per_s": 6e9,
+    "offload.rates.d2h_activation_bytes_per_s": 6e9,
+    "offload.rates.storage_read_bytes_per_s": 3e9,
+    "offload.rates.storage_read_latency_s": 2e-4,
+    "offload.rates.storage_write_bytes_per_s": 1e9,
+    "offload.rates.prefill_matrix_flop_per_s": 20e12,
+    "offload.rates.decode_matrix_flop_per_s": 10e12,
+    "offload.rates.prefill_attention_flop_per_s": 10e12,
+    "offload.rates.decode_attention_flop_per_s": 0.1e12,
+    "offload.rates.cpu_attention_flop_per_s": 10e9,
+    "offload.rates.cpu_matrix_flop_per_s": 500e9,
+    "offload.rates.cpu_stream_bytes_per_s": 40e9,
     "slo.ttft_s": 2.0,
     "slo.tbt_s": 0.1,
     "slo.tpot_s": 0.05,
@@ -70,6 +108,10 @@ FIELD_STARTS: dict[str, Any] = {  # of a law's required keys
     "p99": 6000.0,
     "total_tokens": _PROMPTS,
     "prompt_to_output_ratio": 8.0,
+    "weights": [0, 100],
+    "kv_cache": [0, 100],
+    "activations": [0, 100],
+    "gpu_batch_size": 32,
 }
 
 
@@ -77,7 +119,7 @@ def registry(key: str, family: Any) -> Registry:
     """Names and classes behind a policy's key; empty where nobody registered any."""
     if key == "workload.generator":
         return GENERATORS
-    return POLICIES.get(key) or FAMILIES.get(family) or {}
+    return FAMILIES.get(family) or POLICIES.get(key) or {}
 
 
 def names_for(key: str, store: Store) -> tuple[str, ...]:
@@ -94,6 +136,7 @@ def names_for(key: str, store: Store) -> tuple[str, ...]:
         "energy.grid": lambda: catalog.names("grid"),
         "energy.price": lambda: catalog.names("energy_price"),
         "energy.embodied": lambda: catalog.names("embodied_carbon"),
+        "power.training.scenario": lambda: example_names(TRAINING),
         "workload.trace": lambda: [*catalog_names(), *store.files(store.uploads, TRACE_SUFFIXES)],
     }
     return tuple(known[key]()) if key in known else ()

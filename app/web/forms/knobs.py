@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from sim.metrics import plain
 from sim.scenario import Scenario
 from sim.section import PolicyChoice
 
-Kind = Literal["integer", "number", "flag", "text", "choice", "policy", "toml"]
+Kind = Literal["integer", "number", "flag", "text", "choice", "policy", "section", "toml"]
 KINDS: dict[Any, Kind] = {bool: "flag", int: "integer", float: "number", str: "text"}
 UNITS = {
     "_bytes_per_s": "bytes/s",
@@ -48,7 +48,8 @@ class Knob:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
-    family: type[Any] | None = None  # of a policy: the protocol that its registry serves
+    family: type[Any] | None = None  # of a policy: the protocol that its registry serves, or the section that has it
+    knobs: tuple[Knob, ...] = ()  # of a section within a section
 
     @property
     def name(self) -> str:
@@ -95,6 +96,15 @@ def scenario_groups(model: type[BaseModel] = Scenario) -> list[Group]:
     return [Group("", "what reports call the run, and what is drawn by chance", False, tuple(loose)), *groups]
 
 
+def leaves(knobs: Sequence[Knob]) -> Iterator[Knob]:
+    """Knobs that hold a value, those of sections within sections among them."""
+    for knob in knobs:
+        if knob.kind == "section":
+            yield from leaves(knob.knobs)
+        else:
+            yield knob
+
+
 def dataclass_knobs(kind: type[Any], prefix: str, given: Sequence[str] = ()) -> list[Knob]:
     """The fields of a policy's class, but for those that the run gives it."""
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -110,10 +120,16 @@ def _section_knobs(model: type[BaseModel], prefix: str) -> list[Knob]:
     found: list[Knob] = []
     for name, field in model.model_fields.items():
         section, optional = _section(field)
+        key = f"{prefix}{name}"
         if section is not None and not optional:
-            found += _section_knobs(section, f"{prefix}{name}.")
-        else:
-            found.append(_field_knob(f"{prefix}{name}", field))
+            found += _section_knobs(section, f"{key}.")
+            continue
+        knob = _field_knob(key, field)
+        if section is not None:
+            knob = dataclasses.replace(knob, kind="section", knobs=tuple(_section_knobs(section, f"{key}.")))
+        elif knob.kind == "policy":
+            knob = dataclasses.replace(knob, family=model)
+        found.append(knob)
     return found
 
 

@@ -31,6 +31,8 @@ class Drawer:
             return MISSING
         if value is MISSING:
             value = self._start(knob)
+        if knob.kind == "section":
+            return self._section(knob, value)
         if knob.kind == "policy":
             return self._policy(knob, value, given)
         return self._plain(knob, value, collapsed=knob.optional)
@@ -49,10 +51,12 @@ class Drawer:
             return STARTS[knob.key]
         if knob.name in FIELD_STARTS:
             return FIELD_STARTS[knob.name]
+        if knob.kind == "policy" and (kinds := registry(knob.key, knob.family)):
+            return {"name": next(iter(kinds))}
         if names := knob.choices or names_for(knob.key, self.store):
             return names[0]
         low = max(knob.low or 1, 1)
-        empty: dict[str, Any] = {"integer": int(low), "number": float(low), "flag": False, "toml": {}}
+        empty: dict[str, Any] = {"integer": int(low), "number": float(low), "flag": False, "toml": {}, "section": {}}
         return empty.get(knob.kind, "")
 
     def _plain(self, knob: Knob, value: Any, collapsed: bool) -> Any:
@@ -72,6 +76,11 @@ class Drawer:
             return st.text_input(label, value, max_chars=200, **common)
         text = toml_value(value)  # a longer one is there already, which the widget would cut off
         return override_value(st.text_area(label, text, max_chars=max(TEXT_LIMIT, len(text)), **common))
+
+    def _section(self, knob: Knob, value: Any) -> dict[str, Any]:
+        """What the knobs of a section within a section say."""
+        answers = {one.name: self.draw(one, value.get(one.name, MISSING)) for one in knob.knobs}
+        return {name: answer for name, answer in answers.items() if answer is not MISSING}
 
     def _policy(self, knob: Knob, value: Any, given: tuple[str, ...]) -> Any:
         """The name of a policy, and below it the keys of its own class; keys at their defaults are left out."""

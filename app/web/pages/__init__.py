@@ -6,6 +6,7 @@ PAGES: dict[str, str] = {  # url path -> module, in the order of reading
     "serving": "app.web.pages.serving",
     "training": "app.web.pages.training",
     "power": "app.web.pages.power",
+    "offload": "app.web.pages.offload",
     "compare": "app.web.pages.compare",
     "sweep": "app.web.pages.sweep",
     "plan": "app.web.pages.plan",

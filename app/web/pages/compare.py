@@ -15,7 +15,7 @@ from app.web import resources, session
 from app.web.comparison_table import comparison_csv, comparison_html, settings_html
 from app.web.components import as_text, download, error, figure
 from app.web.examples import example_names
-from app.web.families import FAMILIES, POWER, SERVING, TRAINING, Family, family_of
+from app.web.families import FAMILIES, OFFLOAD, OFFLOADED_INFERENCE, POWER, SERVING, TRAINING, Family, family_of
 from app.web.guard import bare_tables, safe_scenario
 from app.web.store import RUN_ID, Store
 from app.web.url_state import full_example, query
@@ -37,6 +37,7 @@ SURE = {  # by family: what bars say of a change
     TRAINING.name: "Error bars are each run's own; a change is called better or worse by its own bar, in which errors"
     " of kernels, links and software that both runs share cancel.",
 }
+SURE |= {OFFLOAD.name: SURE[TRAINING.name], OFFLOADED_INFERENCE.name: SURE[POWER.name]}
 
 
 def render() -> None:
@@ -51,7 +52,7 @@ def render() -> None:
     for family, found in kinds.items():
         if found:
             if several:
-                st.header(family.title, anchor=False)
+                st.header(family.heading, anchor=False)
             _comparison(family, found, store)
     if runs:
         st.button("Clear", key="clear", icon=":material/delete:", on_click=session.set_basket, args=([],))
@@ -118,7 +119,7 @@ def _of_family(runs: dict[str, AnyRun], family: Family) -> dict[str, AnyRun]:
 
 def _nothing_yet() -> None:
     st.info(
-        "Nothing to compare yet. Press *Add to comparison* beside an answer of the Serving or the Training page, or"
+        "Nothing to compare yet. Press *Add to comparison* beside an answer of another page, or"
         " begin with two shipped scenarios: the same chat traffic, chunked prefill against prefill first."
     )
     st.button(
@@ -169,14 +170,14 @@ def _run_row(family: Family, name: str, title: str, run: AnyRun, role: str, stor
         if role != BASELINE:
             st.button("Make baseline", key=f"pin-{name}", on_click=session.pin, args=(name, family.name))
         if RUN_ID.fullmatch(name) and st.button(f"Open in {family.title}", key=f"open-{name}"):
-            session.open_page(family.name, _parameters(family, run, store))
+            session.open_page(family.page, _parameters(family, run, store))
         st.button("Remove", key=f"remove-{name}", on_click=session.remove_from_basket, args=(name,))
 
 
 def _parameters(family: Family, run: AnyRun, store: Store) -> dict[str, str]:
     """Of the URL that asks for a run again; pages run plans of training without the check that these ask for."""
     tables = bare_tables(run.scenario, store)
-    if family is TRAINING:
+    if "training" in tables:
         tables["training"]["check_memory"] = True
     name = run.scenario.name
     return query(name if name in example_names(family) else family.default, tables, store)

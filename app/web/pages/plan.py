@@ -1,5 +1,5 @@
 """The Plan page: how many GPUs, of which kind, for a demand within an SLO; what a deployment sustains; what trains a
-model fastest.
+model fastest; how many servers a breaker carries.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from app.plan_figures import plan_figures
 from app.web import job_watch, resources
 from app.web.cards import Card
 from app.web.components import as_text, cards, download, error, figure, table
-from app.web.families import FAMILIES, SERVING, TRAINING, Family
+from app.web.families import POWER, SERVING, TRAINING, Family
 from app.web.guard import safe_any
 from app.web.jobs import Job
 from app.web.links import open_scenario
 from app.web.plan_form import Asked, example, plan_form
+from app.web.plan_row_answer import show_row_plan, show_row_tables
 from app.web.plan_training_answer import show_training_plan, show_training_tables
 from app.web.plans import KeptPlan, keep, kept, last_line
 from app.web.store import Store
@@ -30,7 +31,12 @@ TITLE = "Plan"
 ICON = ":material/checklist:"
 PARAMETER, MISTAKE, FAMILY, LAST = "plan", "plan.mistake", "plan:family", "plan.last"
 FIRST = ("candidate", "nodes", "gpus", "usd_per_h", "reason")  # columns of a candidate
-TITLES = {SERVING.name: "What should we buy?", TRAINING.name: "What trains fastest?"}
+PLANNED = {family.name: family for family in (SERVING, TRAINING, POWER)}
+TITLES = {
+    SERVING.name: "What should we buy?",
+    TRAINING.name: "What trains fastest?",
+    POWER.name: "How many servers does the breaker carry?",
+}
 
 
 def render() -> None:
@@ -55,13 +61,13 @@ def _family(store: Store) -> Family:
     begin = next(reversed(last), SERVING.name)
     with suppress(FleetcastError):  # one that is not kept any more is said below
         if PARAMETER in st.query_params:
-            begin = (TRAINING if kept(store, st.query_params[PARAMETER]).trains else SERVING).name
-    names = {family.name: family for family in FAMILIES}
+            own = kept(store, st.query_params[PARAMETER]).family.name
+            begin = own if own in PLANNED else begin
     name = st.segmented_control(
-        "plan for", list(names), default=begin, required=True, key=FAMILY, on_change=_forget,
-        format_func=lambda one: names[one].title,
+        "plan for", list(PLANNED), default=begin, required=True, key=FAMILY, on_change=_forget,
+        format_func=lambda one: PLANNED[one].title,
     )  # fmt: skip
-    return names[str(name or begin)]
+    return PLANNED[str(name or begin)]
 
 
 def _forget() -> None:
@@ -92,6 +98,12 @@ def _show(plan: KeptPlan, family: Family) -> None:
 def _shown(family: Family, store: Store) -> KeptPlan | None:
     """The one of the URL, else the last of the kind, else the example, which then is searched for."""
     wanted = st.query_params.get(PARAMETER) or st.session_state[LAST].get(family.name)
+    if wanted is None and family is POWER:
+        st.info(
+            "Press *Plan*. Servers are added until the breaker or the users notice: some twenty runs of the row, each"
+            " of half an hour of traffic here, on all processors."
+        )
+        return None
     if wanted is None:
         _start(example(family, store), family, store)
         wanted = st.query_params.get(PARAMETER)
@@ -115,7 +127,7 @@ def _one(plan: KeptPlan) -> None:
         return
     scenario = load_any(plan.job_folder / "scenario.toml")
     st.header(as_text(scenario.name), anchor=False)
-    headline = {"capacity": _capacity, "training": show_training_plan}.get(found["question"], _deployment)
+    headline, rest = ANSWERS.get(found["question"], (_deployment, _show_serving))
     headline(plan, found)
     with st.container(horizontal=True):
         best, report = plan.out / "best.toml", plan.out / "report.html"
@@ -123,10 +135,7 @@ def _one(plan: KeptPlan) -> None:
             open_scenario(load_any(best), "Open the answer in {page}")
             download("Answer (TOML)", best.read_bytes, "best.toml", "plan-best")
         download("Report (HTML)", report.read_bytes, "report.html", "plan-report", "text/html")
-    if found["question"] == "training":
-        show_training_tables(plan, found)
-    else:
-        _show_serving(plan, found)
+    rest(plan, found)
 
 
 def _show_serving(plan: KeptPlan, found: dict[str, Any]) -> None:
@@ -177,3 +186,10 @@ def _capacity(_plan: KeptPlan, found: dict[str, Any]) -> None:
              note="by the calibration's error bars"),
         Card(label="hopeful rate", value="-" if hopeful is None else plain(hopeful), unit="requests/s"),
     ])  # fmt: skip
+
+
+ANSWERS = {  # by the question: what is shown above the links to files, and below them
+    "capacity": (_capacity, _show_serving),
+    "training": (show_training_plan, show_training_tables),
+    "oversubscription": (show_row_plan, show_row_tables),
+}

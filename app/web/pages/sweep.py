@@ -94,7 +94,7 @@ def _bases(draft: SweepDraft, store: Store) -> dict[str, dict[str, Any]]:
     for family in FAMILIES:
         shown: Draft | None = st.session_state.get(draft_key(family))
         if shown is not None:
-            found[f"what the {family.title} page shows"] = shown.current
+            found[f"what the {family.title} page shows{f' ({family.choice})' if family.choice else ''}"] = shown.current
     return found | {name: full_example(name, store) for name in all_example_names()}
 
 

@@ -99,6 +99,10 @@ def plan_energy(
         raise ImpossibleError("--energy: a step with [offload] has no pipeline to slow down; leave --energy out")
     if limit_s is not None and gpu_usd_per_h is not None:
         raise FleetcastError("--step-limit and --gpu-usd-per-h each say what is best; give one of them")
+    if limit_s is not None and not 0.0 < limit_s < math.inf:
+        raise FleetcastError(f"--step-limit {limit_s:g}: give seconds above 0")
+    if gpu_usd_per_h is not None and not 0.0 <= gpu_usd_per_h < math.inf:
+        raise FleetcastError(f"--gpu-usd-per-h {gpu_usd_per_h:g}: give USD an hour, 0 or more")
     plain = at_highest_clocks(scenario)
     deployment, mapping = deploy_mapped(plain)
     gpu = deployment.gpu

@@ -5,9 +5,9 @@ import pytest
 from annotated_types import Interval
 from pydantic import BaseModel, Field
 
-from app.web.families import SERVING, TRAINING
+from app.web.families import FAMILIES, SERVING
 from app.web.forms.choices import FIELD_STARTS, GENERATOR_STARTS, STARTS, names_for, registry
-from app.web.forms.knobs import MISSING, Knob, dataclass_knobs, lookup, put, scenario_groups
+from app.web.forms.knobs import MISSING, Knob, dataclass_knobs, leaves, lookup, put, scenario_groups
 from app.web.store import Store
 from policies.serving import ROUTERS, SCHEDULERS
 from sim.scenario import Scenario
@@ -40,7 +40,11 @@ def test_every_key_of_a_scenario_has_a_knob_that_describes_itself() -> None:
         assert {f"{name}.{key}" for key in section} <= keys if section else name in keys
     assert all(knob.description and f"`{knob.key}`" in knob.help for knob in knobs)
     assert set(SERVING.important) <= keys
-    assert set(STARTS) <= keys | {knob.key for group in scenario_groups(TRAINING.model) for knob in group.knobs}
+    every = {knob.key for family in FAMILIES for group in scenario_groups(family.model) for knob in leaves(group.knobs)}
+    assert set(STARTS) <= every
+    training = next(knob for knob in knobs if knob.key == "power.training")
+    assert (training.kind, training.optional) == ("section", True)
+    assert [knob.kind for knob in training.knobs] == ["text", "integer", "toml"]
 
 
 def test_a_section_of_a_later_version_appears_by_itself() -> None:

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 from browser_steps import card, settle, shoot
+from row_plan import FOUND
+from streamlit.testing.v1 import AppTest
 
 from app.plan_training_figures import scatters, step_against
+from app.web.families import TRAINING
 from app.web.guard import safe_any, safe_scenario
-from app.web.jobs import Job
-from app.web.plans import Question, TrainingQuestion, keep, kept, last_line
+from app.web.jobs import Job, write_json
+from app.web.plans import Question, RowQuestion, TrainingQuestion, keep, kept, last_line
 from app.web.store import Store
 from app.web.url_state import full_example
 from hardware_models.errors import FleetcastError
@@ -43,6 +46,48 @@ def test_a_question_of_training_is_the_commands(store: Store) -> None:
     assert "recompute" not in found
     assert found.count("--free") == len(found[:-3]) // 2
     assert TrainingQuestion(schedules=("zb_h1", "1f1b")).arguments(store)[-1] == "--schedules=zb_h1,1f1b"
+
+
+def test_a_question_of_a_row_is_the_commands(store: Store) -> None:
+    assert RowQuestion().arguments(store) == ["--oversubscribe", "--seeds=3", "--confirm=3"]
+    allow = (("high_p99", "5 %"), ("brakes_per_h", "1"))
+    question = RowQuestion(allow=allow, policies=("polca", "brake_only"), built_for=40, confirm=0)
+    assert question.arguments(store)[3:] == [
+        "--allow=high_p99=5%", "--allow=brakes_per_h=1", "--policies=polca,brake_only", "--built-for=40",
+    ]  # fmt: skip
+
+
+def show_plan() -> None:
+    from app.web.pages import plan
+
+    plan.render()
+
+
+def test_a_row_s_question_is_asked_and_its_plan_is_shown(app_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr("app.web.job_watch.start", lambda command, *_: asked.append(command))
+    plan, _ = keep(safe_any(full_example("inference-row-polca", Store(app_runs)), "x", Store(app_runs)), RowQuestion(),
+                   Store(app_runs))  # fmt: skip
+    plan.out.mkdir()
+    (plan.out / "report.html").write_text("")
+    write_json(plan.out / "plan.json", FOUND)
+    write_json(plan.job_folder / "job.json", {"arguments": [], "pid": 0, "started_unix_s": 0.0, "time_limit_s": 1.0})
+    write_json(plan.job_folder / "done.json", {"state": "finished", "exit_code": 0, "elapsed_s": 1.0})
+    test = AppTest.from_function(show_plan, default_timeout=60)
+    test.query_params["plan"] = plan.plan_id
+    test.run()
+    assert not test.exception
+    shown = " ".join(element.proto.body for element in test.get("html"))
+    assert "44 servers under polca, where the breaker was built for 40." in shown
+    assert "Next to bind, with 45: rise of low priority&#x27;s p99 60 %" in shown
+    assert '<td style="min-width:3rem">45</td><td style="white-space:nowrap">+12</td>' in shown
+    assert "&lt;no&gt;" in shown
+    next(field for field in test.number_input if field.label == "rise of low priority's p99, %").set_value(20.0).run()
+    next(button for button in test.button if button.label == "Plan").click().run()
+    assert not test.exception
+    assert asked[-1][2:-2] == [
+        "--oversubscribe", "--seeds=1", "--confirm=1", "--allow=low_p99=20%", "--policies=brake_only",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../mine.toml", "--json", "dgx-h101"])
@@ -97,7 +142,7 @@ def test_a_training_plan_is_shown_with_its_flags_and_opens(server: Any, page: An
     settle(page)
     found = plan.found
     assert found is not None
-    assert plan.trains
+    assert plan.family is TRAINING
     assert page.locator(".fc-bottleneck").first.inner_text() == found["best"][0]["plan"]
     assert float(card(page, "memory of the fullest GPU")) == round(found["best"][0]["peak_bytes"] / 1e9, 1)
     assert page.locator(".fc-wide tr").count() >= len(found["best"]) + len(found["losers"])

@@ -12,15 +12,18 @@ from streamlit.testing.v1 import AppTest
 from app.web import resources
 from app.web.draft import Draft
 from app.web.examples import DEFAULT, all_example_names, example_names
-from app.web.families import FAMILIES, SERVING, TRAINING, family_of
+from app.web.families import FAMILIES, OFFLOADED_INFERENCE, POWER, SERVING, TRAINING, family_of
 from app.web.forms.choices import registry
 from app.web.forms.knobs import scenario_groups
+from app.web.gallery_point import FIRST_KNOBS
 from app.web.guard import safe_any, safe_scenario
+from app.web.pages.compare import SURE
 from app.web.pages.training import without_check
 from app.web.runner import Run
 from app.web.scenario_box import take_over
 from app.web.store import Store
 from app.web.sweep_draft import SweepDraft, axis_keys
+from app.web.sweep_form import CONSTRAINTS, GOALS, LIMITS
 from app.web.training_answer import asked_toml, step_trace, training_cards
 from app.web.url_state import full_example, opened, query
 from app.web.waiting import progress_text
@@ -240,6 +243,12 @@ def test_a_sweep_s_form_offers_the_keys_of_its_kind() -> None:
     draft = SweepDraft.of_tables(tables, full_example(TRAINING.default, Store(Path("runs"))))
     assert draft.metric == "tokens_per_s_per_gpu"
     assert family_of(draft.base) is TRAINING
+    assert {"power.training.nodes", "power.scaler.name"} <= set(axis_keys(POWER))
+    base = full_example(OFFLOADED_INFERENCE.default, Store(Path("runs")))
+    found = set(axis_keys(OFFLOADED_INFERENCE, base))
+    assert {"offload.rates.h2d_bytes_per_s", "offload.policy.name", "offload.policy.gpu_batch_size"} <= found
+    for words in (GOALS, LIMITS, CONSTRAINTS, FIRST_KNOBS, SURE):
+        assert set(words) == {family.name for family in FAMILIES}
 
 
 def test_while_a_step_is_simulated_the_page_says_so() -> None:

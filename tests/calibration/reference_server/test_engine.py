@@ -10,7 +10,7 @@ from calibration.reference_server.engine import ReferenceEngine
 from calibration.reference_server.executor import StepOutcome
 from calibration.reference_server.seats import Seats
 from policies.serving import SCHEDULERS
-from sim.serving.engine import Limits
+from sim.serving.lane import Limits
 from workloads.request import RequestTable
 
 STEP_S = 0.01

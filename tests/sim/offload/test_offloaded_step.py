@@ -43,7 +43,7 @@ def scenario(**changes: dict[str, Any]) -> TrainingScenario:
     return found
 
 
-@pytest.mark.parametrize("policy", ["zero_offload", "fuyou", INFINITY])
+@pytest.mark.parametrize("policy", ["zero_offload", "fuyou", "deep_optimizer_states", INFINITY])
 def test_a_step_of_each_policy_adds_up(policy: str | dict[str, Any]) -> None:
     result = run_training(
         scenario(offload={"policy": policy}, training={"data_parallel_size": 2, "global_batch_size": 16})

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from hardware_models.errors import FleetcastError
 from policies.power import SCALERS
+from policies.power.energy_per_load import units
 from policies.power.scaler import Demand, PoolPlan, Scaler, Terms
 from sim.power.engine_states import State
-from sim.power.scaler import ScalerLoop
+from sim.power.scaler import Load, ScalerLoop
+from sim.power_section import PowerSection
 from sim.result import Result
 from sim.run import run
 from sim.scenario import Scenario
+from workloads.request import RequestTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,21 @@ class Script(Scaler):
         first = min(demand.arrivals[0][0] for demand in demands.values()) if demands else 0.0
         engines, gpus = self.plans[int(first * 1e6) % len(self.plans)]
         return [PoolPlan((0,), engines, gpus, 0.0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split(Script):
+    """Two pools in one unit of GPUs, of which one would then be sharded finer."""
+
+    @property
+    def classes(self) -> int:
+        return 2
+
+    def pools(self, demands: Mapping[int, Demand], terms: Terms) -> list[PoolPlan]:
+        return [PoolPlan((number,), 1, 2, 0.0) for number in range(2)]
+
+    def sharding(self, plan: PoolPlan, demand: Demand, terms: Terms) -> PoolPlan:
+        return PoolPlan((0,), 2, 1, 0.0) if plan.classes == (0,) else plan
 
 
 def scaled(scaler: dict[str, Any] | None, seed: int = 0, exact: bool = False, **keys: Any) -> Result:
@@ -142,6 +160,9 @@ def test_a_light_load_is_served_within_its_limits_for_half_the_joules_of_all_rep
         {"name": "energy_per_load", "tensor_parallel_sizes": [1, 2, 4]}, rate=3.0, duration_s=30.0,
         scaler_forecast="known", governor={"name": "slo_clock"},
     )  # fmt: skip
+    assert not any("decided nothing" in note for note in on.summary["notes"])
+    brief = scaled({"name": "always_on"}, duration_s=2.0)
+    assert any("power.scaler decided nothing" in note for note in brief.summary["notes"])
     assert on.summary["energy_j"] == pytest.approx(alone.summary["energy_j"], rel=1e-12)  # scaling nothing is nothing
     assert fewer.summary["slo"]["met"]
     assert fewer.summary["energy_j"] < 0.7 * on.summary["energy_j"]
@@ -161,9 +182,31 @@ def test_requests_wait_while_the_only_engine_is_sharded_anew_and_are_then_served
     assert 2.0 < waited < 10.0  # they saw the old engine drain and the new ones start
 
 
+def test_pools_that_would_need_more_gpus_once_sharded_anew_are_decided_anew() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SCALERS, "split", Split)
+        keys: dict[str, Any] = {"serving": {"replicas": 1}, "scaler_period_s": 9.0, "duration_s": 10.0}
+        result = scaled({"name": "split", "plans": [(1, 4)]}, **keys)
+    found = loop(result)
+    assert len(found.plans) > 1
+    assert all(units(plans, found.terms) == 1 for _, plans in found.plans)
+
+
+def test_more_requests_at_one_instant_than_a_load_samples_have_a_rate() -> None:
+    count = 1500
+    requests = RequestTable.build(
+        source="burst", arrival_s=[4.0] * count, prompt_tokens=[100] * count, output_tokens=[2] * count
+    )
+    demands = Load(requests, np.zeros(count, np.int64), PowerSection(scaler_window_s=3.0)).demands(4.0, 8.0, 1)
+    assert demands is not None
+    assert demands[0].of_one(1, 1.0).rate_per_s == pytest.approx(count / 3.0)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        ({"scaler_window_s": 1e-9}, "scaler_window_s"),
+        ({"governor": {"name": "slo_clock"}, "governor_clocks_mhz": [-3.0]}, "is no clock"),
         ({"slo": {}}, "there are none"),
         ({"scaler": {"name": "energy_per_lod"}}, "energy_per_load"),
         ({"scaler": {"name": "energy_per_load", "tensor_parallel_sizes": [3]}}, "divide the largest"),
@@ -177,3 +220,20 @@ def test_requests_wait_while_the_only_engine_is_sharded_anew_and_are_then_served
 def test_nonsense_of_scaling_is_refused_in_a_sentence(keys: dict[str, Any], message: str) -> None:
     with pytest.raises((FleetcastError, ValueError), match=message):
         scaled(keys.pop("scaler", {"name": "energy_per_load"}), **keys)
+
+
+@pytest.mark.parametrize(("forecast", "counts"), [("recent", [2, 0]), ("known", [3, 0])])
+def test_silence_is_a_load_of_nothing_and_what_comes_now_is_known(forecast: str, counts: list[int]) -> None:
+    requests = RequestTable.build(
+        source="few", arrival_s=[0.0, 10.0, 20.0], prompt_tokens=[9, 9, 9], output_tokens=[9, 9, 9]
+    )
+    section = PowerSection.model_validate(
+        {"scaler": {"name": "always_on"}, "scaler_window_s": 30.0, "scaler_forecast": forecast}
+    )
+    load = Load(requests, np.zeros(3, dtype=np.int64), section)
+    for (now_s, until_s), count in zip(
+        ((30.0 if forecast == "recent" else 0.0, 60.0), (90.0, 120.0)), counts, strict=True
+    ):
+        demands = load.demands(now_s, until_s, 1)
+        assert demands is not None
+        assert len(demands[0].arrivals) == count

@@ -84,6 +84,7 @@ def test_beside_a_late_pipeline_all_slow_down_to_it_and_wait_no_longer() -> None
         ({"stage_clocks": {"name": "perseus", "straggler": 1.2}}, {}, "there is one copy of the model"),
         ({"stage_clocks": {"name": "perseus", "straggler": 0.9}}, {}, "straggler = 0.9"),
         ({"stage_clocks": {"name": "perseus", "slowdown": -0.1}}, {}, "slowdown = -0.1"),
+        ({"stage_clocks": {"name": "perseus", "iteration_s": float("nan")}}, {}, "iteration_s = nan: give seconds"),
         ({"stage_clocks": {"name": "perseus", "slowdown": 0.1, "straggler": 1.2}}, {}, "give one of them"),
         ({"stage_clocks": {"name": "perseus", "iteration_s": 0.01}}, {}, "no clocks make the passes of a step shorter"),
         ({"stage_clocks": "persius"}, {}, "did you mean 'perseus'"),

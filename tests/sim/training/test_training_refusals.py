@@ -50,6 +50,7 @@ def test_wrong_plans_are_refused_in_a_sentence(training: dict[str, Any], said: s
     ("training", "said"),
     [
         ({"micro_batchsize": 2}, "unknown key 'training.micro_batchsize'; did you mean 'training.micro_batch_size'"),
+        ({"slow_gpus": [{"gpu": 3, "slowdown": 2}]}, "unknown key 'training.slow_gpus.0.gpu'; known keys: replica,"),
         ({"precision": "int8"}, "training.precision = 'int8'"),
         ({"global_batch_size": 0}, "training.global_batch_size = 0: give at least 1"),
         ({"schedule": 3}, 'training.schedule = 3: give a table, { name = "..." }'),
