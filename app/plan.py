@@ -166,7 +166,7 @@ def _refuse_foreign(context: click.Context, asked: str) -> None:
             taken = tuple(one for one in taken if one not in FLAGS)
         if given and name not in taken:
             others = " or ".join(WITH[question] for question, names in ANSWERS.items() if name in names)
-            others = others or "with a scenario of serving"
+            others = others or f"with a scenario of {'training' if name == 'energy' else 'serving'}"
             raise FleetcastError(f"{option.opts[0]}: has no meaning {WITH[asked]}; it goes {others}")
 
 

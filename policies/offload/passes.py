@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 
 from policies.offload.work import DRIVES, GPU, HOST, WEIGHT_BYTES, LayerWork, Machine, Needs, OffloadWork
@@ -33,6 +34,7 @@ class Placement:
     drives_bytes: tuple[float, ...]  # of what leaves, what goes on to drives: all or nothing
     live_bytes: float = inf  # of weights on the GPU, at most
     sharded: bool = False  # weights on the GPU: each rank keeps its part, and ranks make layers whole among them
+    reuses: bool = False  # where passes turn round, weights that are on the GPU stay for the next, as many as have room
 
     @property
     def whole(self) -> bool:
@@ -79,9 +81,23 @@ class Placement:
     def window(self, work: OffloadWork, machine: Machine, needs: Needs) -> float:
         """Of the GPU's memory, for weights and activations that come for passes: what else is left of it, too."""
         returning = max(self.leaving(work, index) for index in range(len(work.layers)))
+        return self._weights_window(work, machine, needs) + returning
+
+    def _weights_window(self, work: OffloadWork, machine: Machine, needs: Needs) -> float:
         weights = 0.0 if self.whole else self.least_weights(work)
         more = max(0.0, machine.budgets[GPU] - needs.total(GPU))
-        return min(weights + more, max(weights, self.live_bytes)) + returning
+        return min(weights + more, max(weights, self.live_bytes))
+
+    def staying(self, work: OffloadWork, machine: Machine, needs: Needs) -> tuple[int, int]:
+        """Layers at the end whose weights stay from forward to backward, and at the begin from there to the next
+        micro-batch: beside them there is room for one more.
+        """
+        if not self.reuses:
+            return 1, 0
+        room = self._weights_window(work, machine, needs) - work.largest * WEIGHT_BYTES
+        sizes = [layer.parameters * WEIGHT_BYTES for layer in work.layers]
+        last, first = (sum(held <= room for held in accumulate(order)) for order in (reversed(sizes), sizes))
+        return max(1, last), first
 
 
 GradientsOut = Callable[[int, int, int], None]  # layer, micro-batch, and the backward that ends with its gradients
@@ -105,6 +121,7 @@ class Passes:
         writer.buffer(GPU, GRADIENTS, PARTS * work.largest * WEIGHT_BYTES)
         writer.buffer(GPU, WINDOW, placement.window(work, writer.machine, needs))
         writer.buffer(HOST, STAGING, STAGED * work.largest * WEIGHT_BYTES / work.ranks)
+        self._last, self._first = placement.staying(work, writer.machine, needs)
         if placement.whole:
             writer.hold(GPU, work.parameters * WEIGHT_BYTES, WEIGHTS)
         else:
@@ -122,11 +139,11 @@ class Passes:
     def _forward(self, index: int, micro_batch: int) -> None:
         writer, layer = self.writer, self.writer.work.layers[index]
         name = f"{layer.name}, micro-batch {micro_batch}"
-        fetched = self._fetch(index, name)
+        fetched = [] if micro_batch and index < self._first else self._fetch(index, name)
         task = writer.compute(FORWARD, layer.forward_s, name, fetched)
         self._work(task, layer)
-        if index < len(writer.work.layers) - 1:  # the last layer's backward comes next: its weights stay
-            self._drop(task, layer, fetched)
+        if index < len(writer.work.layers) - self._last:  # the last layer's backward comes next: its weights stay
+            self._drop(task, layer)
         leaving = self.placement.leaving(writer.work, index)
         if not self.placement.kept_on_host:
             writer.take(task, GPU, layer.kept_bytes, ACTIVATIONS)
@@ -145,13 +162,13 @@ class Passes:
     def _backward(self, index: int, micro_batch: int) -> None:
         writer, layer = self.writer, self.writer.work.layers[index]
         name = f"{layer.name}, micro-batch {micro_batch}"
-        last = index == len(writer.work.layers) - 1
-        fetched = [] if last else self._fetch(index, name)
+        fetched = [] if index >= len(writer.work.layers) - self._last else self._fetch(index, name)
         returned = self._return(index, name)
         seconds = max(0.0, layer.recompute_s - self.placement.saved_s[index]) + layer.backward_s
         task = writer.compute(BACKWARD, seconds, name, [*fetched, *returned, *self.blocked_by])
         self._work(task, layer)
-        self._drop(task, layer, fetched or ([task] if last and not self.placement.whole else []))
+        if index >= self._first or micro_batch == writer.work.micro_batches - 1:
+            self._drop(task, layer)
         if returned:
             writer.give(task, GPU, self.placement.leaving(writer.work, index), ACTIVATIONS, buffer=WINDOW)
         if not self.placement.kept_on_host:
@@ -186,8 +203,8 @@ class Passes:
             task = writer.exchange(GATHER, layer.parameters * WEIGHT_BYTES, name, [task])
         return [task]
 
-    def _drop(self, task: int, layer: LayerWork, fetched: list[int]) -> None:
-        if fetched:
+    def _drop(self, task: int, layer: LayerWork) -> None:
+        if not self.placement.whole:
             self.writer.give(task, GPU, layer.parameters * WEIGHT_BYTES, WEIGHTS, buffer=WINDOW)
 
     def _return(self, index: int, name: str) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from hardware_models.errors import ImpossibleError
-from policies.offload.passes import WEIGHTS
+from policies.offload.passes import WEIGHTS, Placement
 from policies.offload.work import GPU, WEIGHT_BYTES, LayerWork, Machine, Needs, OffloadWork
 from policies.offload.zero_infinity import ZeroInfinity
 from policies.task_graph import TaskGraph
@@ -63,13 +63,22 @@ class Superpipeline:
 
     def _inner(self, work: OffloadWork, machine: Machine) -> ZeroInfinity:
         window = self._window(work, machine)
-        return ZeroInfinity(parameters="host", activations=self.activations, max_live_parameters=window)
+        return _Window(parameters="host", activations=self.activations, max_live_parameters=window)
 
     def _of(self, work: OffloadWork, machine: Machine) -> tuple[OffloadWork, Machine]:
         """The work with groups for layers."""
         inner, size = work.layers[1:-1], work.pieces * self.moved_layers
         groups = [joined(inner[first : first + size]) for first in range(0, len(inner), size)]
         return replace(work, layers=(work.layers[0], *groups, work.layers[-1]), pieces=1), machine
+
+
+class _Window(ZeroInfinity):
+    """Where passes turn round, what is on the GPU stays there."""
+
+    __slots__ = ()
+
+    def _placement(self, work: OffloadWork) -> Placement:
+        return replace(ZeroInfinity._placement(self, work), reuses=True)
 
 
 def joined(layers: tuple[LayerWork, ...]) -> LayerWork:

@@ -184,4 +184,6 @@ def power_notes(entry: dict[str, Any]) -> list[str]:
             f"; work that may not ramp up at once would make a step {said['held_back_fraction']:.1%} longer, which its"
             " figures leave out"
         )
+    if found:
+        text += "; what stage clocks save is counted before it, and what smoothing adds takes some of that back"
     return [*found, text]

@@ -221,6 +221,8 @@ def test_groups_of_layers_move_as_many_bytes_in_fewer_copies_within_their_window
     alone, by_three = (Superpipeline(moved_layers=size, resident_layers=6).write(one, has) for size in (1, 3))
     weights = moved(alone, H2D, "weights")
     assert moved(by_three, H2D, "weights") == pytest.approx(weights)
+    wider = moved(Superpipeline(resident_layers=10).write(one, has), H2D, "weights")
+    assert wider == pytest.approx(weights - 4 * 2e8)  # four layers more stay where forward turns to backward
     assert sum(1 for kind in by_three.kind if kind == H2D) < sum(1 for kind in alone.kind if kind == H2D)
     owned = [Superpipeline(resident_layers=size).needs(one, has).by_tier[GPU]["weights"] for size in (6, 10)]
     assert owned == [6 * 2e8, 10 * 2e8]
