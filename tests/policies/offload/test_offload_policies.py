@@ -122,7 +122,9 @@ def test_steps_move_what_they_owe_within_every_budget(
     elif isinstance(policy, ZeroOffload):
         assert moved(graph, H2D, "new weights") == pytest.approx(2.0 * part * ratio)
     else:
-        assert moved(graph, H2D, "weights layer 0") == pytest.approx(2.0 * one.part(one.layers[1]) * passes)
+        size = 2.0 * one.part(one.layers[1])
+        fewest = 1.0 if isinstance(policy, Superpipeline) else passes  # what is there may stay
+        assert size * fewest * (1.0 - 1e-9) <= moved(graph, H2D, "weights layer 0") <= size * passes * (1.0 + 1e-9)
     assert moved(graph, D2H, "activations") == pytest.approx(moved(graph, H2D, "activations"))
     if isinstance(policy, Fuyou) or getattr(policy, "optimizer_state", "") == "nvme":
         weights = 2.0 if getattr(policy, "parameters", "") == "nvme" else 0.0
