@@ -16,6 +16,7 @@ TABLES = {
     "cluster": {"node": "dgx-a100-80gb"},
     "training": {"global_batch_size": 16, "seq_length": 2048, "pipeline_parallel_size": 2, "train_tokens": 1e9},
     "energy": {"embodied": "bloom-2022"},
+    "checkpoint": {"policy": "synchronous", "every": 100},
 }
 
 
