@@ -1,6 +1,16 @@
-"""Properties without deadlines: the machine may be shared, and nothing here is timed."""
+"""Properties without deadlines: the machine may be shared, and nothing here is timed. Long tests are begun first."""
 
+import pytest
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=60)
 settings.load_profile("untimed")
+
+LONG = ("test_tutorial.py", "test_scripts.py", "test_readme.py")  # whole commands, one after another
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups of tests are begun before single ones, so that no process is left with a long one at the end."""
+    for item in items:
+        if item.path.name in LONG:
+            item.add_marker(pytest.mark.xdist_group("commands"))

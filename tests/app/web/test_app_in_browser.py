@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_steps import LAPTOP, PHONE, card, card_changes, card_shows, open_page, set_number, settle, shoot
+from browser_steps import PHONE, card, card_changes, card_shows, open_page, set_number, settle, shoot
 
 from app.web.pages import PAGES
 from app.web.store import RUN_ID
@@ -21,12 +21,8 @@ def test_each_page_opens_without_an_error_and_fits_a_phone(server: Any, page: An
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     shoot(page, f"{path}-phone")
-    page.set_viewport_size(LAPTOP)
-    settle(page)
     assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= LAPTOP["width"]
     assert look.complaints == []
-    shoot(page, f"{path}-laptop")
 
 
 def test_the_app_opens_on_a_finished_example_whose_files_come_down(server: Any, page: Any, look: Any) -> None:
